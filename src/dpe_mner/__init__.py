@@ -1,0 +1,66 @@
+"""DPE-MNER: named entities in posts that come with a picture.
+
+>>> import dpe_mner
+>>> model = dpe_mner.load()
+>>> model.predict("Kevin Durant enters Oracle Arena")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dpe_mner.errors import InputError
+from dpe_mner.types import Entity, LabelledSpan, Post, Prediction, ReasoningStep
+from dpe_mner.version import __version__
+
+if TYPE_CHECKING:
+    from dpe_mner.config import DPEMNERConfig
+    from dpe_mner.model import DPEMNERModel
+    from dpe_mner.settings import Settings
+
+__all__ = [
+    "DPEMNERConfig",
+    "DPEMNERModel",
+    "Entity",
+    "InputError",
+    "LabelledSpan",
+    "Post",
+    "Prediction",
+    "ReasoningStep",
+    "Settings",
+    "__version__",
+    "load",
+]
+
+# Everything that needs PyTorch is imported when it is first asked for: the command line must answer at once.
+_LAZY = {
+    "DPEMNERConfig": "dpe_mner.config",
+    "DPEMNERModel": "dpe_mner.model",
+    "Settings": "dpe_mner.settings",
+}
+
+
+def load(name: str | None = None, *, device: str | None = None) -> DPEMNERModel:
+    """Load a model ready to predict.
+
+    Args:
+        name: Folder or hub id; the bundled model when not given.
+        device: ``cpu`` (default), ``cuda``, ...
+
+    Returns:
+        The model with its tokenizer, in evaluation mode.
+
+    Raises:
+        InputError: If the checkpoint is missing, foreign or damaged.
+    """
+    from dpe_mner.checkpoint import load_checkpoint
+
+    return load_checkpoint(name, device=device)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'dpe_mner' has no attribute {name!r}")

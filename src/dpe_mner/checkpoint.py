@@ -1,0 +1,115 @@
+"""Checkpoints on disk: a Hugging Face folder, refused when anything in it is missing, foreign or unexpected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from dpe_mner.config import DPEMNERConfig
+from dpe_mner.errors import InputError
+from dpe_mner.model import DPEMNERModel
+
+BUNDLED = "assets/bundled"
+
+
+def bundled_folder() -> Path:
+    """Folder of the model that comes with the package.
+
+    Raises:
+        InputError: If this installation has none.
+    """
+    folder = Path(str(resources.files("dpe_mner"))) / BUNDLED
+    if not (folder / "model.safetensors").is_file():
+        raise InputError("this installation has no bundled model; name one with --model FOLDER")
+    return folder
+
+
+def load_checkpoint(name: str | None, *, device: str | None = None) -> DPEMNERModel:
+    """Load a model with its tokenizer, in evaluation mode and float32.
+
+    Args:
+        name: Folder or hub id; None is the bundled model.
+        device: ``cpu``, ``cuda``, ... ; the CPU when not given.
+
+    Raises:
+        InputError: If it is missing, foreign, truncated, or its weights do not fit.
+    """
+    folder = str(bundled_folder()) if name is None else name
+    _check_config(folder)
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what it would warn of is an error below
+    try:
+        model = DPEMNERModel.from_pretrained(folder)
+    except InputError:
+        raise
+    except SafetensorError as error:
+        raise InputError(f"{folder}/model.safetensors: truncated or not a weights file ({error})") from None
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise InputError(f"{folder}: cannot be loaded ({_first_line(error)})") from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if shown:
+            transformers_logging.enable_progress_bar()
+    try:
+        return model.to(device or "cpu").eval()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r}: not usable here ({_first_line(error)})") from None
+
+
+def save_checkpoint(model: DPEMNERModel, folder: str | Path, *, half: bool = False) -> None:
+    """Write config, weights and tokenizer.
+
+    Args:
+        model: With its tokenizer attached.
+        folder: Created if needed.
+        half: Store float16 weights; they are loaded as float32.
+    """
+    weights = {k: v.to(torch.float16) if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=weights)
+
+
+def _check_config(folder: str) -> None:
+    path = Path(folder)
+    if not path.is_dir():
+        if path.exists() or folder.startswith((".", "/", "~")):
+            raise InputError(f"{folder}: no such checkpoint folder")
+        return  # a hub id
+    config = path / "config.json"
+    if not config.is_file():
+        raise InputError(f"{folder}: no config.json; give a folder written by 'dpe-mner train'")
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{config}: not valid JSON ({_first_line(error)})") from None
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    if kind != DPEMNERConfig.model_type:
+        raise InputError(f"{config}: model_type is {kind!r}, not {DPEMNERConfig.model_type!r}; not a DPE-MNER model")
+    if not any(path.glob("*.safetensors")):
+        raise InputError(f"{folder}: no model.safetensors")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def check_labels(labels: Sequence[str], model: DPEMNERModel, *, where: str) -> None:
+    """Refuse data with labels the model does not know.
+
+    Raises:
+        InputError: Naming them and what the model knows.
+    """
+    known = model.config.label_names
+    unknown = sorted(set(labels) - set(known))
+    if unknown:
+        raise InputError(
+            f"{where}: labels {', '.join(unknown)} are unknown to the model (it knows {', '.join(known)}); "
+            "map them with --label-map OLD=NEW"
+        )

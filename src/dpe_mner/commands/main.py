@@ -1,0 +1,53 @@
+"""The ``dpe-mner`` command: its sub-commands, exit statuses and one-line errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from dpe_mner.commands import check_data, demo, evaluate, predict, train
+from dpe_mner.commands.console import fail
+from dpe_mner.errors import InputError
+from dpe_mner.version import __version__
+
+app = typer.Typer(
+    name="dpe-mner",
+    help="Named entities in posts that come with a picture.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (predict, evaluate, train, check_data, demo):
+    command.register(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"dpe-mner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Named entities in posts that come with a picture."""
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 2 wrong usage or bad input, 1 a fault of ours."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader went away, e.g. "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

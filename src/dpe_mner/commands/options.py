@@ -1,0 +1,21 @@
+"""Options that several commands share, described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str | None, typer.Option("--model", help="Checkpoint folder or hub id; the bundled model if absent.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ...; the CPU if absent.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the starting noise.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Reasoning steps; the checkpoint's if absent.")]
+Spans = Annotated[int | None, typer.Option("--spans", help="Noisy spans; the checkpoint's if absent.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Posts computed together; never changes an answer.")]
+VisualText = Annotated[
+    Path | None, typer.Option("--visual-text", help="JSONL with image_id, caption and tags, joined by post id.")
+]
+Images = Annotated[Path | None, typer.Option("--images", help="Folder that image paths are relative to.")]
+LabelMap = Annotated[list[str] | None, typer.Option("--label-map", help="OLD=NEW label; may be repeated.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no notes; errors still show.")]

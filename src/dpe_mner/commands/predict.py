@@ -1,0 +1,130 @@
+"""``dpe-mner predict``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from dpe_mner.commands.console import note
+from dpe_mner.commands.options import BatchSize, Device, Images, Model, Quiet, Seed, Spans, Steps, VisualText
+from dpe_mner.data.dataset import complete, read_posts
+from dpe_mner.data.jsonl import read_visual_text
+from dpe_mner.data.source import Problem
+from dpe_mner.errors import InputError
+from dpe_mner.types import Post, Prediction
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("predict")(predict)
+
+
+def predict(
+    input_: Annotated[
+        str | None, typer.Argument(metavar="[INPUT]", help="JSONL or CoNLL file, or - for JSONL.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Text of a single post.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="Picture of the single post.")] = None,
+    caption: Annotated[str | None, typer.Option("--caption", help="Caption of its picture.")] = None,
+    tags: Annotated[str | None, typer.Option("--tags", help="Objects in its picture: a,b,c.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="JSONL to write; stdout if absent.")] = None,
+    model: Model = None,
+    visual_text: VisualText = None,
+    images: Images = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    spans: Spans = None,
+    batch_size: BatchSize = 32,
+    explain: Annotated[bool, typer.Option("--explain", help="Add reasoning steps, weights and relevance.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find entities in one post (--text) or in a file of posts (INPUT), in input order.
+
+    Example: dpe-mner predict --text "Kevin Durant enters Oracle Arena" --caption "a basketball player"
+
+    Example: dpe-mner predict posts.jsonl --output entities.jsonl
+    """
+    single = [name for name, value in (("image", image), ("caption", caption), ("tags", tags)) if value is not None]
+    if (input_ is None) == (text is None):
+        raise InputError("give either INPUT or --text; see 'dpe-mner predict --help'")
+    if text is None and single:
+        raise InputError(f"--{single[0]} goes with --text; a file gives each post its own {single[0]!r} key")
+    from dpe_mner.predictor import PredictionOptions
+
+    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain)
+    problems: list[Problem] = []
+    posts: Iterator[Post] | list[Post]
+    if text is not None:
+        named = [tag.strip() for tag in tags.split(",") if tag.strip()] if tags is not None else None
+        posts = [Post(text=text, image=image, caption=caption, tags=named)]
+    else:
+        posts = _read(str(input_), visual_text, images, problems)
+    # The input is opened before the model is loaded and the output after both: a mistyped path costs nothing.
+    import dpe_mner
+    from dpe_mner.inputs import with_progress
+    from dpe_mner.predictor import Predictor
+
+    loaded = dpe_mner.load(model, device=device)
+    assert loaded.pieces is not None
+    results = with_progress(Predictor(loaded, loaded.pieces)(posts, options), posts, quiet=quiet)
+    with _open(output) as stream:
+        if text is not None and output is None and sys.stdout.isatty() and not explain:
+            _show(next(iter(results)))
+        else:
+            for result in results:
+                stream.write(json.dumps(result.as_dict(explain=explain), ensure_ascii=False) + "\n")
+    lost = [problem for problem in problems if problem.loses_data]
+    for problem in problems if not quiet else lost:
+        note(str(problem))
+    if lost:
+        raise InputError(f"{len(lost)} lines could not be used; all others are done")
+
+
+def _read(name: str, visual_text: Path | None, images: Path | None, problems: list[Problem]) -> Iterator[Post]:
+    if name != "-" and not Path(name).is_file():
+        raise InputError(f"{name}: no such file; give JSONL, CoNLL, or - for standard input")
+    visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
+    folder = images if images is not None else Path(name).parent
+
+    def stream() -> Iterator[Post]:
+        empty = True
+        for post in read_posts(name, problems):
+            empty = False
+            yield complete(post, visual=visual, folder=folder, label_map={})
+        if empty and not problems:
+            raise InputError(f'{name}: holds no post; expected JSONL with "text" or "words", or CoNLL')
+
+    return stream()
+
+
+@contextmanager
+def _open(path: Path | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        stream = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    with stream:
+        yield stream
+
+
+def _show(prediction: Prediction) -> None:
+    from rich.console import Console
+
+    from dpe_mner.commands.highlight import entity_table, highlighted
+
+    console = Console()
+    console.print(highlighted(prediction.text, prediction.entities))
+    if prediction.entities:
+        console.print(entity_table(prediction.entities))
+    for warning in prediction.warnings:
+        note(f"warning: {warning}")

@@ -1,0 +1,40 @@
+"""``dpe-mner train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpe_mner.commands.console import note, wants_progress
+from dpe_mner.commands.options import Quiet
+from dpe_mner.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("train")(train)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe; see recipes/.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a key: training.epochs=3. May be repeated.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder of the run; the recipe's if absent.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model from a recipe and write checkpoint, metrics, curves and model card.
+
+    Example: dpe-mner train recipes/twitter2017-minilm.yaml --set data.folder=data/twitter2017 --output runs/mine
+    """
+    from dpe_mner.training.recipe import load_recipe
+
+    loaded = load_recipe(recipe, [*(set_ or []), *([f"output={output}"] if output is not None else [])])
+    try:
+        from dpe_mner.training.run import train as run
+    except ImportError as error:
+        raise InputError(f"training needs {error.name}; run 'pip install dpe-mner[train]'") from None
+    run(loaded, resume=resume, log=lambda line: note(line, quiet=quiet), progress=wants_progress(quiet))

@@ -1,0 +1,1 @@
+"""Posts from files: formats, tags, words with offsets, checks."""

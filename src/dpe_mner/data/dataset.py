@@ -1,0 +1,111 @@
+"""A labelled data set from its files: posts, joined with visual text, labels mapped, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dpe_mner.data.conll import read_conll
+from dpe_mner.data.jsonl import VisualText, read_posts_jsonl, read_visual_text
+from dpe_mner.data.source import Problem
+from dpe_mner.errors import InputError
+from dpe_mner.types import LabelledSpan, Post
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Posts and where they came from.
+
+    Attributes:
+        path: The file.
+        posts: In file order.
+        problems: What the readers met.
+        sha256: Of the file's bytes; every result names it, for label versions differ.
+    """
+
+    path: str
+    posts: list[Post]
+    problems: list[Problem]
+    sha256: str
+
+    @property
+    def labels(self) -> list[str]:
+        """Entity types in the data, most frequent first."""
+        counts: dict[str, int] = {}
+        for post in self.posts:
+            for entity in post.entities or ():
+                counts[entity.label] = counts.get(entity.label, 0) + 1
+        return sorted(counts, key=lambda label: (-counts[label], label))
+
+
+def read_posts(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[Post]:
+    """Posts of a file by its format: ``.jsonl``/``.json`` or ``-`` is JSONL, everything else CoNLL."""
+    name = os.fspath(path)
+    if name == "-" or Path(name).suffix.lower() in {".jsonl", ".json", ".ndjson"}:
+        return read_posts_jsonl(path, problems)
+    return read_conll(path, problems)
+
+
+def load_dataset(
+    path: str | os.PathLike[str],
+    *,
+    visual_text: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Read a data set whole.
+
+    Args:
+        path: CoNLL or JSONL.
+        visual_text: Captions and tags by image id; a post's own win.
+        images: Folder that image paths are relative to; the file's own folder when not given.
+        label_map: Old label to new, e.g. ``{"OTHER": "MISC"}``.
+
+    Returns:
+        The posts and their problems.
+
+    Raises:
+        InputError: If a file is missing or holds no post.
+    """
+    problems: list[Problem] = []
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        raise InputError(f"{name}: is a folder; give a CoNLL or JSONL file")
+    posts = list(read_posts(path, problems))
+    if not posts:
+        first = f" ({problems[0]})" if problems else ""
+        raise InputError(f"{name}: holds no post{first}; expected IMGID:/word<TAB>tag lines or JSONL")
+    visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
+    folder = Path(images) if images is not None else Path(name).parent
+    posts = [complete(post, visual=visual, folder=folder, label_map=label_map or {}) for post in posts]
+    return Dataset(path=name, posts=posts, problems=problems, sha256=file_sha256(name))
+
+
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file's bytes, empty for standard input."""
+    if path == "-":
+        return ""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def complete(post: Post, *, visual: Mapping[str, VisualText], folder: Path, label_map: Mapping[str, str]) -> Post:
+    """A post with its visual text joined, its labels mapped, and its picture's path made whole."""
+    seen = visual.get(post.id, VisualText(None, None, 0))
+    entities = post.entities
+    if entities is not None and label_map:
+        entities = tuple(
+            LabelledSpan(start=e.start, end=e.end, label=label_map.get(e.label, e.label)) for e in entities
+        )
+    image = post.image
+    if image is not None and not str(image).startswith(("http://", "https://")):
+        image = str(folder / image)
+    return replace(
+        post,
+        caption=post.caption if post.caption is not None else seen.caption,
+        tags=post.tags if post.tags is not None else seen.tags,
+        entities=entities,
+        image=image,
+    )

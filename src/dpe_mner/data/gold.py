@@ -1,0 +1,36 @@
+"""Gold entities in the two units everything else needs: characters to score by, words to train on."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+from dpe_mner.data.words import Words
+from dpe_mner.types import Post
+
+CharacterSpan = tuple[int, int, str]  # first character, character after the last, label
+WordSpan = tuple[int, int, str]  # first word, last word, label
+
+
+def gold_characters(post: Post, words: Words) -> set[CharacterSpan]:
+    """Gold entities as characters of the post's text.
+
+    Args:
+        post: A labelled post.
+        words: Its words.
+    """
+    if post.text is not None:
+        return {(e.start, e.end, e.label) for e in post.entities or ()}
+    return {(words.starts[e.start], words.ends[e.end - 1], e.label) for e in post.entities or ()}
+
+
+def gold_words(post: Post, words: Words) -> list[WordSpan]:
+    """Gold entities as inclusive word spans, without repeats; a span that cuts a word takes the whole word."""
+    found: dict[WordSpan, None] = {}
+    for entity in post.entities or ():
+        first, last = entity.start, entity.end - 1
+        if post.text is not None:
+            first = bisect_right(words.ends, entity.start)
+            last = bisect_left(words.starts, entity.end) - 1
+        if 0 <= first <= last < len(words):
+            found[(first, last, entity.label)] = None
+    return list(found)

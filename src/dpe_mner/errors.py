@@ -1,0 +1,20 @@
+"""The one exception that means "your input, not our fault": printed as a line, exit status 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Wrong usage or bad input, told in one line: where, what is wrong, what to do."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'steps'?)`` for a near miss, or an empty string.
+
+    Returns:
+        Text to append to an error message.
+    """
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {match[0]!r}?)" if match else ""

@@ -1,0 +1,1 @@
+"""Predictions explained on a page."""

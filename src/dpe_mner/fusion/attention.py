@@ -1,0 +1,107 @@
+"""The one attention layer and the one transformer layer that every fusion block is built from.
+
+Pre-norm, with output projections that start at zero: a fresh layer is the identity, so the pretrained word states
+pass through undisturbed when training begins.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Attention(nn.Module):
+    """Multi-head attention through PyTorch's fused kernel.
+
+    Args:
+        width: h.
+        heads: Number of heads; must divide h.
+        dropout: On the attention weights while training.
+    """
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"{heads} heads do not divide the width {width}")
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, context: Tensor, context_mask: Tensor | None = None) -> Tensor:
+        """Attend from queries to context.
+
+        Args:
+            queries: *Shape:* (B, Q, h)
+            context: *Shape:* (B, L, h)
+            context_mask: True where context may be seen; every row needs one. *Shape:* (B, L)
+
+        Returns:
+            *Shape:* (B, Q, h)
+        """
+        B, Q, h = queries.shape
+        q = self.query(queries).view(B, Q, self.heads, -1).transpose(1, 2)
+        k, v = self.key_value(context).view(B, -1, 2 * self.heads, h // self.heads).transpose(1, 2).chunk(2, dim=1)
+        mask = None if context_mask is None else context_mask[:, None, None, :]
+        dropout = self.dropout if self.training else 0.0
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        return self.output(mixed.transpose(1, 2).reshape(B, Q, h))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a GELU between them, after a norm."""
+
+    def __init__(self, *, width: int, ratio: float, dropout: float) -> None:
+        super().__init__()
+        inner = max(round(width * ratio), 1)
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, inner)
+        self.contract = nn.Linear(inner, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Add the block's output to its input. *Shape:* (B, L, h)."""
+        return states + self.dropout(self.contract(functional.gelu(self.expand(self.norm(states)))))
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention over a sequence and a feed-forward block."""
+
+    def __init__(self, *, width: int, heads: int, ratio: float, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width=width, heads=heads, dropout=dropout)
+        self.feed_forward = FeedForward(width=width, ratio=ratio, dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor, mask: Tensor, scale: Tensor | None = None) -> Tensor:
+        """One layer.
+
+        Args:
+            states: *Shape:* (B, L, h)
+            mask: True at real positions. *Shape:* (B, L)
+            scale: How loud each position speaks, applied behind the norm: in front of it the norm would undo it.
+                *Shape:* (B, L)
+
+        Returns:
+            *Shape:* (B, L, h)
+        """
+        normed = self.norm(states)
+        if scale is not None:
+            normed = normed * scale.to(normed.dtype)[..., None]
+        return self.feed_forward(states + self.dropout(self.attention(normed, normed, mask)))
+
+
+def start_as_identity(module: nn.Module) -> None:
+    """Zero the last projection of every residual block below ``module``."""
+    for part in module.modules():
+        if isinstance(part, Attention):
+            last = part.output
+        elif isinstance(part, FeedForward):
+            last = part.contract
+        else:
+            continue
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)

@@ -1,0 +1,120 @@
+"""Bottom and middle layer for one text granularity i: from x_i and vision to x_i^m."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from dpe_mner.fusion.bottleneck import BottleneckTransformer
+from dpe_mner.fusion.bottom import bottom_layer, weighted_visual
+from dpe_mner.fusion.middle import MiddleLayer
+from dpe_mner.fusion.relevance import RelevanceGate, masked_mean
+from dpe_mner.fusion.visual import GrainStates
+from dpe_mner.settings import GRAINS, FusionSettings, Grain
+from dpe_mner.spans.priority import easy_weight
+
+VisualGrains = dict[Grain, GrainStates]
+
+
+@dataclass(frozen=True)
+class FusedText:
+    """x_i^m (B, L, h), and the relevance of the coarse and fine grain (B, 2)."""
+
+    states: Tensor
+    relevance: Tensor
+
+
+class GranularityFusion(nn.Module):
+    """Fuse(x_i, Y) for i in {t, g, s}.
+
+    Args:
+        width: h.
+        settings: Fusion settings.
+    """
+
+    def __init__(self, *, width: int, settings: FusionSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.relevance = nn.ModuleDict({j: RelevanceGate(width=width, rank=settings.relevance_rank) for j in GRAINS})
+        self.middle = MiddleLayer(width=width, prioritize=settings.prioritize) if settings.decompose else None
+
+    def forward(
+        self, x: Tensor, x_mask: Tensor, visual: VisualGrains, s: Tensor, bottlenecks: nn.ModuleDict
+    ) -> FusedText:
+        """Fuse.
+
+        Args:
+            x: x_i. *Shape:* (B, L, h)
+            x_mask: *Shape:* (B, L)
+            visual: y_c, y_ct, y_f, y_ft.
+            s: sqrt(alpha_t). *Shape:* (B,)
+            bottlenecks: MBT of each grain; the network owns them, for granularities may share them.
+
+        Returns:
+            x_i^m and the relevance.
+        """
+        if not any(grain.image.mask.shape[1] + grain.image2text.mask.shape[1] for grain in visual.values()):
+            return FusedText(x, x.new_zeros(x.shape[0], 2))
+        gap, grain = gap_weight(s, self.settings), grain_weight(s, self.settings)
+        pooled = masked_mean(x, x_mask)
+        if self.middle is None:
+            return self._flat(x, x_mask, pooled, visual, gap, grain, bottlenecks["c"])
+        contexts, relevance = [], []
+        for j in GRAINS:
+            context, rel = bottom_layer(
+                x,
+                x_mask,
+                pooled,
+                visual[j],
+                gap,
+                gate=self.gate(j),
+                bottleneck=cast(BottleneckTransformer, bottlenecks[j]),
+            )
+            contexts.append(context)
+            relevance.append(rel)
+        fused = self.middle(x, *contexts, grain, visual["c"].present, visual["f"].present)
+        return FusedText(fused, torch.stack(relevance, dim=-1))
+
+    def gate(self, j: Grain) -> RelevanceGate:
+        """Eq. 4 for grain j."""
+        return cast(RelevanceGate, self.relevance[j])
+
+    def _flat(
+        self,
+        x: Tensor,
+        x_mask: Tensor,
+        pooled: Tensor,
+        visual: VisualGrains,
+        gap: Tensor | None,
+        grain: Tensor,
+        bottleneck: nn.Module,
+    ) -> FusedText:
+        """w/o DMF: all four representations in one sequence through one MBT, with the same priorities."""
+        states, masks, scales, relevance = [], [], [], []
+        weights: dict[Grain, Tensor] = {"c": grain, "f": 1 - grain}
+        for j, weight in weights.items():
+            rel = self.gate(j)(pooled, visual[j].pooled) * visual[j].present.to(x.dtype)
+            grain_states, grain_mask, gap_weights = weighted_visual(visual[j], gap)
+            scale = rel if gap is None else rel * weight.to(x.dtype)
+            states.append(grain_states)
+            masks.append(grain_mask)
+            scales.append(gap_weights * scale[:, None])
+            relevance.append(rel)
+        mask = torch.cat(masks, dim=1)
+        fused = bottleneck(x, x_mask, torch.cat(states, dim=1), mask, torch.cat(scales, dim=1))
+        return FusedText(torch.where(mask.any(1)[:, None, None], fused, x), torch.stack(relevance, dim=-1))
+
+
+def gap_weight(s: Tensor, settings: FusionSettings) -> Tensor | None:
+    """Weight of image2text against image (eq. 3), None without priorities. *Shape:* as ``s``."""
+    if not settings.prioritize:
+        return None
+    return easy_weight(s, priority=settings.priority, minimum=settings.lambda_x, reverse=settings.reverse_gap)
+
+
+def grain_weight(s: Tensor, settings: FusionSettings) -> Tensor:
+    """Weight of coarse against fine (eq. 6). *Shape:* as ``s``."""
+    return easy_weight(s, priority=settings.priority, minimum=settings.lambda_y, reverse=settings.reverse_grain)

@@ -1,0 +1,107 @@
+"""The four visual representations y_c, y_ct, y_f, y_ft of a batch, projected to h, each with its mask (2.2.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dpe_mner.fusion.relevance import masked_mean
+from dpe_mner.settings import GRAINS, FusionSettings, Grain
+
+
+@dataclass(frozen=True)
+class VisualStates:
+    """One visual representation after projection. *Shapes:* (B, L, h) and (B, L); False everywhere: missing."""
+
+    states: Tensor
+    mask: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """*Shape:* (B,)."""
+        return self.mask.any(dim=1)
+
+    @property
+    def pooled(self) -> Tensor:
+        """*Shape:* (B, h)."""
+        return masked_mean(self.states, self.mask)
+
+
+@dataclass(frozen=True)
+class GrainStates:
+    """The image (hard) and image2text (easy) representation of one grain j."""
+
+    image: VisualStates
+    image2text: VisualStates
+
+    @property
+    def present(self) -> Tensor:
+        """Whether any of the two exists. *Shape:* (B,)."""
+        return self.image.present | self.image2text.present
+
+    @property
+    def pooled(self) -> Tensor:
+        """[y_j; y_jt]. *Shape:* (B, 2h)."""
+        return torch.cat([self.image.pooled, self.image2text.pooled], dim=-1)
+
+
+class VisualProjection(nn.Module):
+    """Bring the representations to the width h and mark their kind.
+
+    Args:
+        text_width: Width of the encoder that made y_ct and y_ft.
+        width: h.
+        settings: Channels of the image features and the random-feature switch of Table 4.
+    """
+
+    def __init__(self, *, text_width: int, width: int, settings: FusionSettings) -> None:
+        super().__init__()
+        self.width = width
+        self.random = {"none": None, "coarse": "c", "fine": "f"}[settings.random_features]
+        sizes = {"c": settings.coarse_image_size, "f": settings.fine_image_size}
+        self.image = nn.ModuleDict(
+            {j: nn.Sequential(nn.LayerNorm(sizes[j]), nn.Linear(sizes[j], width)) for j in GRAINS}
+        )
+        self.image2text = nn.ModuleDict({j: nn.Linear(text_width, width) for j in GRAINS})
+        self.kind = nn.ParameterDict({j: nn.Parameter(torch.randn(2, width) * 0.02) for j in GRAINS})
+
+    def forward(
+        self, grain: Grain, image: tuple[Tensor, Tensor] | None, image2text: tuple[Tensor, Tensor] | None, like: Tensor
+    ) -> GrainStates:
+        """Project one grain.
+
+        Args:
+            grain: ``c`` or ``f``.
+            image: Features and mask. *Shapes:* (B, G, channels), (B, G), or None.
+            image2text: Encoded text and mask. *Shapes:* (B, K, text_width), (B, K), or None.
+            like: Gives batch size, dtype and device. *Shape:* (B, ...)
+
+        Returns:
+            Both states, with an empty mask where a part is missing.
+        """
+        hard = self._one(self.image[grain], image, self.kind[grain][0], like, random=self.random == grain)
+        easy = self._one(self.image2text[grain], image2text, self.kind[grain][1], like, random=self.random == grain)
+        return GrainStates(image=hard, image2text=easy)
+
+    def _one(
+        self, projection: nn.Module, part: tuple[Tensor, Tensor] | None, kind: Tensor, like: Tensor, *, random: bool
+    ) -> VisualStates:
+        if part is None:
+            B = like.shape[0]
+            return VisualStates(
+                like.new_zeros(B, 0, self.width), torch.zeros(B, 0, dtype=torch.bool, device=like.device)
+            )
+        features, mask = part
+        if random:
+            features = _fixed_noise(features)
+        states = projection(features.to(like.dtype)) + kind
+        return VisualStates(torch.where(mask[..., None], states, states.new_zeros(())), mask)
+
+
+def _fixed_noise(features: Tensor) -> Tensor:
+    """Random vectors in place of features (Table 4), the same for every post and call."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(features.shape[1:], generator=generator)
+    return noise.to(features).expand_as(features)

@@ -1,0 +1,89 @@
+"""What users may pass to ``predict``, brought to posts; and the progress bar of long work."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
+from typing import TypeVar
+
+from dpe_mner.errors import InputError
+from dpe_mner.types import Post
+
+PostLike = str | Sequence[str] | Post
+T = TypeVar("T")
+_PATIENCE = 2.0  # seconds of work before a bar appears
+
+
+def as_posts(
+    post: PostLike | Iterable[PostLike],
+    *,
+    image: object = None,
+    caption: str | None = None,
+    tags: Sequence[str] | None = None,
+) -> tuple[Iterable[Post], bool]:
+    """Posts to predict, and whether a single one was meant.
+
+    Raises:
+        InputError: If ``image``, ``caption`` or ``tags`` come with several posts, or an item is no post.
+    """
+    given = image is not None or caption is not None or tags is not None
+    if _is_single(post):
+        one = _one(post)
+        if given:
+            shown = _image_name(image) if image is not None else one.image
+            one = replace(
+                one,
+                image=shown,
+                caption=caption if caption is not None else one.caption,
+                tags=tuple(tags) if tags is not None else one.tags,
+            )
+        return [one], True
+    if given:
+        raise InputError("image, caption and tags belong to one post; for several give each its own Post(...)")
+    if not isinstance(post, Iterable):
+        raise InputError(f"a post is a text, a list of words or a Post, not {type(post).__name__}")
+    posts = (_one(item) for item in post)
+    return (list(posts) if isinstance(post, Sized) else posts), False
+
+
+def _is_single(post: object) -> bool:
+    if isinstance(post, str | Post):
+        return True
+    if not isinstance(post, list) or not all(isinstance(word, str) for word in post):
+        return False
+    return not any(" " in word for word in post)
+
+
+def _one(item: object) -> Post:
+    if isinstance(item, Post):
+        return item
+    if isinstance(item, str):
+        return Post(text=item)
+    if isinstance(item, Sequence) and all(isinstance(word, str) for word in item):
+        return Post(words=tuple(item))
+    raise InputError(f"a post is a text, a list of words or a Post, not {type(item).__name__}")
+
+
+def _image_name(image: object) -> str:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else f"<{type(image).__name__}>"
+
+
+def with_progress(results: Iterable[T], posts: Iterable[Post], *, quiet: bool = False) -> Iterator[T]:
+    """Pass results on; show a bar on stderr when it is a terminal and the work lasts."""
+    if quiet or not sys.stderr.isatty():
+        yield from results
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    total = len(posts) if isinstance(posts, Sized) else None
+    columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=total == 1) as bar:
+        task = bar.add_task("", total=total, visible=False)
+        for result in results:
+            bar.update(task, advance=1, visible=time.monotonic() - started > _PATIENCE)
+            yield result

@@ -1,0 +1,377 @@
+"""DPE-MNER as a Hugging Face model: encoder, reasoning network, training pass and reasoning loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from dpe_mner.config import DPEMNERConfig
+from dpe_mner.errors import InputError
+from dpe_mner.fusion.granularity import VisualGrains
+from dpe_mner.fusion.relevance import masked_mean
+from dpe_mner.inputs import PostLike, as_posts, with_progress
+from dpe_mner.objective.losses import alignment_loss, entity_loss, tagging_loss
+from dpe_mner.objective.matcher import HungarianMatcher
+from dpe_mner.predictor import PredictionOptions, Predictor
+from dpe_mner.reasoning.heads import ReasoningOutput
+from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
+from dpe_mner.reasoning.trace import ReasoningTrace
+from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures, PieceBatch
+from dpe_mner.representations.pieces import PieceEncoder, load_tokenizer
+from dpe_mner.representations.text import TextEncoder, TextStates
+from dpe_mner.settings import GRAINS, Granularity, Settings
+from dpe_mner.spans.codec import SpanCodec
+from dpe_mner.spans.noise import NoiseProcess, starting_noise
+from dpe_mner.spans.start import GoldExpansion, starting_signals
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """The loss of eq. 20 (a scalar) and its parts by name."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+class DPEMNERModel(PreTrainedModel):
+    """Decompose, prioritize and eliminate: named entities by iterative reasoning over spans.
+
+    Args:
+        config: Encoder, settings and labels.
+    """
+
+    config_class = DPEMNERConfig
+    base_model_prefix = "dpe_mner"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    def __init__(self, config: DPEMNERConfig) -> None:
+        super().__init__(config)
+        settings = config.parsed
+        self.text_encoder = TextEncoder(config.encoder_config(), settings.encoder)
+        self.network = ReasoningNetwork(text_width=self.text_encoder.width, classes=config.classes, settings=settings)
+        self.pieces: PieceEncoder | None = None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Modules initialise themselves; a checkpoint with missing weights is refused, never filled in."""
+
+    @classmethod
+    def from_encoder(cls, encoder: str, *, labels: Sequence[str], settings: Settings | None = None) -> DPEMNERModel:
+        """A new model on a pretrained encoder.
+
+        Args:
+            encoder: Hub id or folder of a BERT-like encoder.
+            labels: Entity types.
+            settings: All settings; the paper's when not given.
+
+        Raises:
+            InputError: If the encoder cannot be loaded.
+        """
+        try:
+            encoder_config = AutoConfig.from_pretrained(encoder)
+            pretrained = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"encoder {encoder!r}: cannot be loaded ({reason}); give a hub id or a folder") from None
+        tokenizer = load_tokenizer(encoder)
+        config = DPEMNERConfig(
+            encoder=encoder_config.to_dict(),
+            settings=(settings or Settings()).model_dump(),
+            labels=list(labels),
+        )
+        model = cls(config)
+        model.text_encoder.load_encoder(pretrained)
+        model.attach_tokenizer(tokenizer)
+        return model
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint with its tokenizer; float32 unless ``dtype`` says otherwise.
+
+        Raises:
+            InputError: If weights are missing, unexpected or of another shape.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        kwargs.setdefault("dtype", torch.float32)
+        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        for kind in ("missing", "unexpected", "mismatched"):
+            weights = sorted(map(str, info.get(f"{kind}_keys") or ()))
+            if weights:
+                raise InputError(
+                    f"{name}: {len(weights)} {kind} weights, e.g. {weights[0]}; "
+                    "the file belongs to another model or is damaged"
+                )
+        model.attach_tokenizer(load_tokenizer(str(name)))
+        return (model, info) if wants_info else model
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Write config, weights (safetensors) and tokenizer."""
+        super().save_pretrained(folder, *args, **kwargs)
+        if self.pieces is not None:
+            self.pieces.tokenizer.save_pretrained(folder)
+
+    def attach_tokenizer(self, tokenizer: Any) -> None:
+        """Give the model the tokenizer it predicts with and is saved with."""
+        encoder = self.text_encoder.encoder.config
+        positions = getattr(encoder, "max_position_embeddings", 512)
+        # RoBERTa's family starts its positions behind the padding index.
+        reserved = (encoder.pad_token_id or 0) + 1 if "roberta" in encoder.model_type else 0
+        limit = max(positions - reserved, 8)
+        self.pieces = PieceEncoder(tokenizer, self.settings.encoder, max_pieces=limit)
+
+    @property
+    def settings(self) -> Settings:
+        """All settings."""
+        return self.config.parsed
+
+    @cached_property
+    def noise(self) -> NoiseProcess:
+        """Eq. 1. Built when first used: under ``from_pretrained`` the constructor sees no real tensors."""
+        noise = self.settings.noise
+        return NoiseProcess(schedule=noise.beta_schedule, timesteps=noise.timesteps)
+
+    @cached_property
+    def codec(self) -> SpanCodec:
+        """Spans as signals."""
+        return SpanCodec(self.settings.noise.signal_scale)
+
+    def encode(self, batch: Batch) -> tuple[TextStates, VisualGrains]:
+        """All six representations that do not depend on spans: x_t, x_g, y_c, y_ct, y_f, y_ft."""
+        text = self.text_encoder(batch)
+        encoded = {"c": self._encode_text(batch.caption), "f": self._encode_text(batch.tags)}
+        images = {"c": _image(batch.coarse), "f": _image(batch.fine)}
+        return text, self.network.project_visual(encoded, images, text.x_t)
+
+    def _encode_text(self, pieces: PieceBatch | None) -> tuple[Tensor, Tensor] | None:
+        return None if pieces is None else (self.text_encoder.states(pieces), pieces.mask)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> TrainingOutput:
+        """One training pass: noised gold in, the losses of eq. 20 out.
+
+        Args:
+            batch: Posts with gold entities.
+            generator: Source of times and noise; on the batch's device.
+
+        Returns:
+            The summed loss and its parts.
+        """
+        if batch.gold is None:
+            raise ValueError("training needs a batch with gold entities")
+        settings = self.settings
+        text, visual = self.encode(batch)
+        times = self._training_times(len(batch), batch.lengths.device, generator)
+        s = self.noise.signal_share(times)
+        context = self.network.prepare(text, visual, times, s)
+        parts: dict[str, list[Tensor]] = {"entities": []}
+        z_t = self._start(batch, times[0], generator)
+        beliefs = None
+        matcher = HungarianMatcher(
+            share=settings.noise.gold_share, repeats=settings.noise.gold_repeats, reach=settings.noise.anchor_reach
+        )
+        passes: list[SpanPass] = []
+        for k in range(len(times)):
+            ends = self.codec.ends(z_t, batch.lengths)
+            current = self.network(context, k, ends, beliefs)
+            passes.append(current)
+            assigned = matcher(current.output, batch.gold, ends[..., 0])
+            parts["entities"].append(
+                entity_loss(
+                    current.output,
+                    batch.gold,
+                    assigned,
+                    boundary_loss=settings.heads.boundary_loss,
+                    weights=settings.loss,
+                )
+            )
+            if k + 1 < len(times):
+                z_t, beliefs = self._advance(z_t, current, times[k], times[k + 1], batch.lengths, generator)
+        if context.tags is not None:
+            parts["tagging"] = [settings.loss.tagging * tagging_loss(tags, batch.gold) for tags in context.tags]
+        losses = {name: torch.stack(values).mean() for name, values in parts.items()}
+        losses |= self._alignment(context, visual, passes)
+        return TrainingOutput(loss=torch.stack(list(losses.values())).sum(), parts=losses)
+
+    def _training_times(self, B: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        """T of every pass: uniform or T-1 for the first, uniform below the one before for the next. (P, B)."""
+        settings = self.settings
+        T = settings.noise.timesteps
+        first = torch.randint(T, (B,), generator=generator, device=device)
+        pure = torch.rand(B, generator=generator, device=device) < settings.loss.pure_noise_share
+        times = [torch.where(pure, T - 1, first)]
+        for _ in range(settings.loss.unroll - 1):
+            share = torch.rand(B, generator=generator, device=device)
+            times.append((share * times[-1]).to(torch.int64))
+        return torch.stack(times)
+
+    def _start(self, batch: Batch, t: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Signals the first pass starts from: gold noised to t, or noise alone. *Shape:* (B, N, 2)."""
+        assert batch.gold is not None
+        noise = self.settings.noise
+        index, from_gold = GoldExpansion(noise.spans, noise.expand, noise.gold_share)(batch.gold.count)
+        spans = torch.gather(batch.gold.spans, 1, index[..., None].expand(-1, -1, 2))
+        z_0 = self.codec.encode(spans, batch.lengths)
+        drawn = torch.randn(z_0.shape, generator=generator, device=z_0.device)
+        z_t = self.noise.add_noise(z_0, t, drawn)
+        z_t = starting_signals(z_t, from_gold, scale=self.codec.scale, generator=generator)
+        # At T-1 alpha is nearly, not quite, 0: the true start of reasoning holds no gold at all.
+        z_t = torch.where((t == noise.timesteps - 1)[:, None, None], drawn, z_t)
+        return self.codec.clamp(z_t)
+
+    @torch.no_grad()
+    def _advance(
+        self,
+        z_t: Tensor,
+        current: SpanPass,
+        t: Tensor,
+        t_next: Tensor,
+        lengths: Tensor,
+        generator: torch.Generator | None,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The next step's signals (DDIM) and the type beliefs it may see."""
+        eta = self.settings.reasoning.eta
+        if noise is None and eta > 0:
+            noise = torch.randn(z_t.shape, generator=generator, device=z_t.device)
+        z_0 = self.codec.encode(predicted_spans(current.output), lengths)
+        stepped = self.noise.step(z_t, z_0, t, t_next, eta=eta, noise=noise)
+        return self.codec.clamp(stepped), current.output.types.softmax(-1)
+
+    def _alignment(self, context: Context, visual: VisualGrains, passes: list[SpanPass]) -> dict[str, Tensor]:
+        """L_align^t, L_align^g, L_align^s (eq. 17-19), each the mean over the grains that are present."""
+        loss = self.settings.loss
+        one = context.word_mask[:, :1]
+        pooled: dict[Granularity, tuple[float, list[Tensor]]] = {
+            "t": (loss.align_token, [masked_mean(context.x_t, context.word_mask)]),
+            "g": (loss.align_sentence, [masked_mean(context.x_g, one)]),
+            "s": (loss.align_span, [step.pooled_spans for step in passes]),
+        }
+        grains = [j for j in GRAINS if visual[j].image.mask.shape[1] + visual[j].image2text.mask.shape[1]]
+        losses: dict[str, Tensor] = {}
+        for i, (weight, texts) in pooled.items():
+            if weight == 0 or not grains:
+                continue
+            each = [
+                alignment_loss(
+                    self.network.granularity(i).gate(j).logits(x, visual[j].pooled),
+                    visual[j].present,
+                    temperature=loss.temperature,
+                    lambda_rel=loss.lambda_rel,
+                )
+                for j in grains
+                for x in texts
+            ]
+            losses[f"align_{i}"] = weight * torch.stack(each).mean()
+        return losses
+
+    @torch.inference_mode()
+    def reason(
+        self, batch: Batch, *, seed: int = 0, steps: int | None = None, spans: int | None = None
+    ) -> ReasoningTrace:
+        """Reason from noise to entities in gamma steps.
+
+        Args:
+            batch: Posts.
+            seed: The noise depends on it alone, so a post gets the same answer in any batch.
+            steps: gamma; the checkpoint's when not given.
+            spans: N; when not given the checkpoint's, more for long posts if it says so.
+
+        Returns:
+            All steps.
+        """
+        settings = self.settings
+        chosen = settings.reasoning
+        gamma = steps or chosen.steps
+        N = spans or max(chosen.spans or settings.noise.spans, round(chosen.spans_per_word * batch.words))
+        device, B = batch.lengths.device, len(batch)
+        pairs = self.noise.times(gamma, power=chosen.time_power)
+        times = torch.tensor([t for t, _ in pairs], device=device)[:, None].expand(-1, B)
+        text, visual = self.encode(batch)
+        context = self.network.prepare(text, visual, times, self.noise.signal_share(times))
+        generator = torch.Generator().manual_seed(seed)
+        z_t = starting_noise(N, start=chosen.start, generator=generator).to(device).expand(B, -1, -1)
+        z_t = self.codec.clamp(z_t)
+        beliefs, passes = None, []
+        for k, (_t, t_next) in enumerate(pairs):
+            current = self.network(context, k, self.codec.ends(z_t, batch.lengths), beliefs)
+            passes.append(current)
+            if t_next < 0:
+                break
+            noise = torch.randn(N, 2, generator=generator).to(device).expand(B, -1, -1)
+            after = times.new_full((B,), t_next)
+            z_t, beliefs = self._advance(z_t, current, times[k], after, batch.lengths, None, noise)
+        return ReasoningTrace(steps=passes, times=[t for t, _ in pairs], context=context, visual=visual)
+
+    def predict(
+        self,
+        post: PostLike | Iterable[PostLike],
+        *,
+        image: object = None,
+        caption: str | None = None,
+        tags: Sequence[str] | None = None,
+        explain: bool = False,
+        steps: int | None = None,
+        spans: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> Any:
+        """Entities of one post or of many.
+
+        Args:
+            post: A text, a list of words, a :class:`~dpe_mner.Post`, or an iterable of those. A list of strings
+                is one post's words, unless one of them holds a space: then it is a list of texts.
+            image: Picture of a single post.
+            caption: Caption of a single post's picture.
+            tags: Objects in a single post's picture.
+            explain: Give a :class:`~dpe_mner.Prediction` instead of a list of entities.
+            steps: Reasoning steps gamma.
+            spans: Noisy spans N.
+            seed: Of the starting noise.
+            batch_size: Posts computed together; never changes an answer.
+
+        Returns:
+            ``list[Entity]``, or a ``Prediction`` with ``explain``; for an iterable a list of those, in order.
+
+        Raises:
+            InputError: On arguments that do not fit.
+        """
+        if self.pieces is None:
+            raise InputError("this model has no tokenizer; load it with dpe_mner.load(...)")
+        options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain)
+        posts, single = as_posts(post, image=image, caption=caption, tags=tags)
+        was_training = self.training
+        self.eval()
+        try:
+            results = list(with_progress(Predictor(self, self.pieces)(posts, options), posts))
+        finally:
+            self.train(was_training)
+        answers = [result if explain else result.entities for result in results]
+        return answers[0] if single else answers
+
+
+def predicted_spans(output: ReasoningOutput) -> Tensor:
+    """z_0 as words: the most probable first and last word of each span. *Shape:* (B, N, 2)."""
+    return torch.stack([output.left.argmax(-1), output.right.argmax(-1)], dim=-1)
+
+
+def _image(part: ImageFeatures | None) -> tuple[Tensor, Tensor] | None:
+    return None if part is None else (part.features, part.mask)
+
+
+def empty_gold(batch: Batch) -> GoldSpans:
+    """No entity anywhere, for a batch without labels."""
+    B = len(batch)
+    zeros = batch.lengths.new_zeros(B)
+    return GoldSpans(
+        spans=batch.lengths.new_zeros(B, 1, 2),
+        labels=batch.lengths.new_zeros(B, 1),
+        count=zeros,
+        tags=torch.where(batch.word_mask, 0, -100),
+    )

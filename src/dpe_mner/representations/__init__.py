@@ -1,0 +1,1 @@
+"""The six representations: word pieces, batches, text encoder."""

@@ -1,0 +1,114 @@
+"""Windows to a padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures, PieceBatch
+from dpe_mner.representations.pieces import Pieces, Window
+from dpe_mner.representations.word_features import CHARACTERS
+
+GoldSpan = tuple[int, int, int]  # first word, last word, class
+
+
+def round_up(value: int, step: int) -> int:
+    """The next multiple of ``step``."""
+    return -(-value // step) * step
+
+
+def pad_pieces(sequences: Sequence[Pieces | None], *, pad_id: int, multiple: int) -> PieceBatch | None:
+    """Pad to the longest, rounded up; None when nobody has a piece."""
+    longest = max((len(s.ids) for s in sequences if s is not None), default=0)
+    if not longest:
+        return None
+    shape = (len(sequences), round_up(longest, multiple))
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    index = np.full(shape, -1, dtype=np.int64)
+    shapes = np.zeros(shape, dtype=np.int64)
+    mask = np.zeros(shape, dtype=bool)
+    for row, sequence in enumerate(sequences):
+        if sequence is None:
+            continue
+        size = len(sequence.ids)
+        ids[row, :size], index[row, :size] = sequence.ids, sequence.word_index
+        shapes[row, :size], mask[row, :size] = sequence.shapes, True
+    return PieceBatch(*(torch.from_numpy(a) for a in (ids, mask, index, shapes)))
+
+
+def collate(
+    windows: Sequence[Window],
+    *,
+    pad_id: int,
+    gold: Sequence[Sequence[GoldSpan]] | None = None,
+    images: Sequence[tuple[Tensor | None, Tensor | None]] | None = None,
+    multiple: int = 1,
+) -> Batch:
+    """Build a batch.
+
+    Args:
+        windows: B windows.
+        pad_id: Padding piece.
+        gold: Gold spans of each window, in its own words.
+        images: y_c (G, channels) and y_f (R * G, channels) of each, either may be None.
+        multiple: Round padded lengths up to this, so that equal posts meet equal shapes.
+
+    Returns:
+        The batch.
+    """
+    lengths = torch.tensor([len(w.words) for w in windows])
+    M = round_up(max(int(lengths.max()), 1), multiple)
+    text = pad_pieces([w.text for w in windows], pad_id=pad_id, multiple=multiple)
+    assert text is not None
+    images = images or [(None, None)] * len(windows)
+    return Batch(
+        text=text,
+        lengths=lengths,
+        words=M,
+        characters=_characters(windows, M) if any(w.characters for w in windows) else None,
+        caption=pad_pieces([w.caption for w in windows], pad_id=pad_id, multiple=multiple),
+        tags=pad_pieces([w.tags for w in windows], pad_id=pad_id, multiple=multiple),
+        coarse=_features([coarse for coarse, _ in images]),
+        fine=_features([fine for _, fine in images]),
+        gold=None if gold is None else _gold(gold, lengths, M),
+    )
+
+
+def _characters(windows: Sequence[Window], M: int) -> Tensor:
+    codes = torch.zeros(len(windows), M, CHARACTERS, dtype=torch.long)
+    for row, window in enumerate(windows):
+        for position, word in enumerate(window.characters):
+            codes[row, position, : len(word)] = torch.tensor(word)
+    return codes
+
+
+def _features(parts: Sequence[Tensor | None]) -> ImageFeatures | None:
+    present = [p for p in parts if p is not None]
+    if not present:
+        return None
+    longest = max(p.shape[0] for p in present)
+    features = present[0].new_zeros(len(parts), longest, present[0].shape[1])
+    mask = torch.zeros(len(parts), longest, dtype=torch.bool)
+    for row, part in enumerate(parts):
+        if part is not None:
+            features[row, : part.shape[0]] = part
+            mask[row, : part.shape[0]] = True
+    return ImageFeatures(features, mask)
+
+
+def _gold(gold: Sequence[Sequence[GoldSpan]], lengths: Tensor, M: int) -> GoldSpans:
+    E = max(max(map(len, gold), default=0), 1)
+    spans = torch.zeros(len(gold), E, 2, dtype=torch.long)
+    labels = torch.zeros(len(gold), E, dtype=torch.long)
+    tags = torch.full((len(gold), M), -100, dtype=torch.long)
+    for row, entities in enumerate(gold):
+        tags[row, : int(lengths[row])] = 0
+        for column, (first, last, label) in enumerate(entities):
+            spans[row, column] = torch.tensor([first, last])
+            labels[row, column] = label
+            tags[row, first : last + 1] = 2 * label  # inside
+            tags[row, first] = 2 * label - 1  # begin
+    return GoldSpans(spans, labels, torch.tensor([len(g) for g in gold]), tags)

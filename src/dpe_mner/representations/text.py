@@ -1,0 +1,101 @@
+"""x_t, x_g from the post, and y_ct, y_ft from caption and tags: one encoder for all (2.2.1, 2.2.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PretrainedConfig
+
+from dpe_mner.representations.batch import Batch, PieceBatch
+from dpe_mner.representations.word_features import SHAPES, CharacterConvolution
+from dpe_mner.settings import EncoderSettings
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """Token and sentence representation. *Shapes:* x_t (B, M, e), word_mask (B, M), x_g (B, 1, e)."""
+
+    x_t: Tensor
+    word_mask: Tensor
+    x_g: Tensor
+
+
+class TextEncoder(nn.Module):
+    """Any BERT-like encoder, its pieces pooled to words.
+
+    Args:
+        encoder: Its configuration.
+        settings: Pooling and word features.
+    """
+
+    def __init__(self, encoder: PretrainedConfig, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.encoder = AutoModel.from_config(encoder)
+        width = encoder.hidden_size
+        input_width = self.encoder.get_input_embeddings().embedding_dim  # ELECTRA's is narrower than its states
+        self.shapes = nn.Embedding(SHAPES, input_width, padding_idx=0) if settings.word_shapes else None
+        self.characters = CharacterConvolution(width) if settings.characters else None
+        if self.shapes is not None:
+            nn.init.zeros_(self.shapes.weight)
+
+        if getattr(self.encoder, "pooler", None) is not None:
+            self.encoder.pooler = None  # nothing reads it
+
+    def load_encoder(self, pretrained: nn.Module) -> None:
+        """Take the weights of a pretrained encoder of the same configuration."""
+        weights = {k: v for k, v in pretrained.state_dict().items() if not k.startswith("pooler.")}
+        self.encoder.load_state_dict(weights)
+
+    @property
+    def width(self) -> int:
+        """Width e of the encoder's states."""
+        return int(self.encoder.config.hidden_size)
+
+    def states(self, pieces: PieceBatch) -> Tensor:
+        """Last hidden states; zero on rows without a piece. *Shape:* (B, S, e)."""
+        embedded = self.encoder.get_input_embeddings()(pieces.ids)
+        if self.shapes is not None:
+            embedded = embedded + self.shapes(pieces.shapes)
+        # An empty row (no caption) still needs one open key: attention over nothing is not a number.
+        mask = pieces.mask.clone()
+        mask[:, 0] = True
+        output = self.encoder(inputs_embeds=embedded, attention_mask=mask.to(torch.long))
+        return output.last_hidden_state * pieces.mask[..., None].to(output.last_hidden_state.dtype)
+
+    def forward(self, batch: Batch) -> TextStates:
+        """Encode the posts.
+
+        Args:
+            batch: B posts.
+
+        Returns:
+            x_t, its mask, and x_g.
+        """
+        states = self.states(batch.text)
+        x_t = pool_pieces(states, batch.text.word_index, batch.words, first=self.settings.pooling == "first")
+        if self.characters is not None and batch.characters is not None:
+            x_t = x_t + self.characters(batch.characters).to(x_t.dtype)
+        return TextStates(x_t=x_t, word_mask=batch.word_mask, x_g=states[:, :1])
+
+
+def pool_pieces(states: Tensor, word_index: Tensor, words: int, *, first: bool = False) -> Tensor:
+    """Mean (or first) of the pieces of every word, as one matrix product.
+
+    Args:
+        states: *Shape:* (B, S, e)
+        word_index: Word of each piece, -1 for none. *Shape:* (B, S)
+        words: M.
+        first: Take the first piece alone.
+
+    Returns:
+        *Shape:* (B, M, e); zero for a word without pieces.
+    """
+    if first:
+        previous = torch.nn.functional.pad(word_index[:, :-1], (1, 0), value=-1)
+        word_index = torch.where(word_index != previous, word_index, -1)
+    belongs = word_index[:, None, :] == torch.arange(words, device=states.device)[None, :, None]
+    weight = belongs.to(states.dtype)
+    return (weight @ states) / weight.sum(-1, keepdim=True).clamp(min=1)

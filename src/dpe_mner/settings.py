@@ -1,0 +1,195 @@
+"""Every choice the network makes, as one typed and validated thing that is saved with the checkpoint.
+
+Sections follow the rooms of the package. Defaults are the paper's where the paper gives them
+(N spans, T diffusion steps, h width); the recipes override them by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dpe_mner.errors import InputError, nearest
+
+S = TypeVar("S", bound="Section")
+
+PriorityName = Literal["bounded", "literal", "literal-flipped"]
+Granularity = Literal["t", "g", "s"]
+Grain = Literal["c", "f"]
+GRANULARITIES: tuple[Granularity, ...] = ("t", "g", "s")
+GRAINS: tuple[Grain, ...] = ("c", "f")
+
+
+class Section(BaseModel):
+    """A frozen group of settings; an unknown key is an error that names the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class EncoderSettings(Section):
+    """Text encoder: pieces to words (x_t) and the sentence (x_g)."""
+
+    pooling: Literal["mean", "first"] = "mean"
+    word_shapes: bool = Field(
+        default=False, description="add a lower/Title/UPPER/other embedding to the input; for uncased encoders"
+    )
+    split_compounds: bool = Field(
+        default=False, description="#NBAFinals is read as NBA Finals (still one word); for uncased encoders"
+    )
+    characters: bool = Field(default=False, description="add a character convolution over the original spelling")
+    window_words: int = Field(default=128, ge=8, description="longer posts are split into windows of this many words")
+    window_overlap: int = Field(default=32, ge=0)
+    caption_pieces: int = Field(default=64, ge=4, description="captions and tag lists are cut after this many pieces")
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> EncoderSettings:
+        if self.window_overlap * 2 > self.window_words:
+            raise ValueError("window_overlap must be at most half of window_words")
+        return self
+
+
+class NoiseSettings(Section):
+    """Forward process of eq. 1 and the spans it starts from."""
+
+    timesteps: int = Field(default=1000, ge=2, description="T")
+    beta_schedule: Literal["cosine", "linear"] = "cosine"
+    signal_scale: float = Field(default=1.0, gt=0)
+    spans: int = Field(default=150, ge=1, description="N in training")
+    expand: Literal["repeat", "concat"] = "repeat"
+    gold_share: float = Field(default=1.0, ge=0, le=1, description="share of the N spans that start from gold spans")
+    gold_repeats: int | None = Field(default=None, ge=1, description="at most this many spans answer for one gold span")
+    anchor_reach: int | None = Field(
+        default=None,
+        ge=0,
+        description="a span answers for the gold span within this many words of its anchor, else for no entity; "
+        "None: gold spans are repeated and shared out by cost alone, as in the paper",
+    )
+
+
+class FusionSettings(Section):
+    """The three fusion layers, their priorities and the switches of Tables 2 and 4."""
+
+    hidden_size: int | None = Field(default=None, ge=4, description="h; the encoder's width when not given")
+    heads: int = Field(default=8, ge=1)
+    mlp_ratio: float = Field(default=4.0, ge=0)
+    aggregator_mlp_ratio: float = Field(default=0.0, ge=0, description="0: SpanAggr is two attention layers only")
+    bottleneck_layers: int = Field(default=2, ge=2, description="with one layer no picture reaches the text stream")
+    bottleneck_tokens: int = Field(default=4, ge=1)
+    share_bottleneck: bool = Field(default=True, description="one MBT for the three text granularities")
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    priority: PriorityName = "bounded"
+    lambda_x: float = Field(default=0.3, ge=0, le=0.5)
+    lambda_y: float = Field(default=0.3, ge=0, le=0.5)
+    reverse_gap: bool = False
+    reverse_grain: bool = False
+    prioritize: bool = Field(default=True, description="False: w/o PMI, plain concatenation")
+    decompose: bool = Field(default=True, description="False: w/o DMF, one flat fusion")
+    token_level: bool = True
+    sentence_level: bool = True
+    span_level: bool = True
+    random_features: Literal["none", "coarse", "fine"] = Field(
+        default="none", description="Table 4: replace a grain's features by random vectors"
+    )
+    coarse_image_size: int = Field(default=2048, ge=1, description="channels of y_c")
+    fine_image_size: int = Field(default=2048, ge=1, description="channels of y_f")
+    relevance_rank: int = Field(default=64, ge=1)
+
+
+class HeadSettings(Section):
+    """Boundary pointers and type classifier of 2.3.2."""
+
+    boundary_loss: Literal["sigmoid", "softmax"] = "sigmoid"
+    boundary_score: Literal["additive", "bilinear"] = "additive"
+    boundary_words: Literal["x_t", "x_t^m"] = "x_t"
+    type_input: Literal["span", "pointed"] = "span"
+    span_pooling: Literal["mean", "mean+ends"] = "mean"
+    tagging: bool = Field(default=False, description="auxiliary tagging of the words, its beliefs fed to both heads")
+    self_conditioning: bool = Field(default=False, description="a step sees the type beliefs of the step before")
+
+
+class LossSettings(Section):
+    """Weights of eq. 19, 20 and of the additions to them."""
+
+    boundary: float = Field(default=1.0, ge=0)
+    type: float = Field(default=1.0, ge=0)
+    tagging: float = Field(default=1.0, ge=0)
+    align_token: float = Field(default=1.0, ge=0)
+    align_sentence: float = Field(default=1.0, ge=0)
+    align_span: float = Field(default=1.0, ge=0)
+    lambda_rel: float = Field(default=0.5, ge=0, le=1)
+    temperature: float = Field(default=0.1, gt=0, description="tau of eq. 17 and 18")
+    unroll: int = Field(default=1, ge=1, le=3, description="reasoning passes a training step; 2: learn from own output")
+    pure_noise_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of posts whose first pass starts at T-1 from noise, as reasoning does",
+    )
+
+
+class ReasoningSettings(Section):
+    """Sampling: gamma steps from T-1 to 0 over N spans."""
+
+    steps: int = Field(default=5, ge=1, description="gamma")
+    spans: int | None = Field(default=None, ge=1, description="N at inference; the training N when not given")
+    spans_per_word: float = Field(default=0.0, ge=0, description="long posts get at least this many spans a word")
+    eta: float = Field(default=1.0, ge=0, le=1)
+    time_power: float = Field(default=1.0, ge=1, description="1: even DDIM times; more: late steps at lower noise")
+    start: Literal["gaussian", "quasi"] = Field(default="gaussian", description="quasi: evenly spread (Sobol) noise")
+    tag_vote: float = Field(
+        default=0.0, ge=0, le=1, description="share of a candidate's score that the auxiliary tags decide"
+    )
+    ensemble: bool = Field(default=False, description="decode the mean over all steps instead of the last step alone")
+
+
+class DecisionSettings(Section):
+    """When a candidate is an entity; calibrated on validation by the trainer."""
+
+    threshold: float = Field(default=0.0, ge=0, le=1)
+    label_thresholds: dict[str, float] = Field(default_factory=dict)
+
+
+class Settings(Section):
+    """All sections."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    noise: NoiseSettings = NoiseSettings()
+    fusion: FusionSettings = FusionSettings()
+    heads: HeadSettings = HeadSettings()
+    loss: LossSettings = LossSettings()
+    reasoning: ReasoningSettings = ReasoningSettings()
+    decision: DecisionSettings = DecisionSettings()
+
+
+def parse_section(kind: type[S], values: Mapping[str, Any], *, where: str) -> S:
+    """Validate a mapping against a section.
+
+    Args:
+        kind: The section class.
+        values: Keys and values as read from YAML or JSON.
+        where: Named in the error, e.g. a file.
+
+    Raises:
+        InputError: One line with the first wrong key, the nearest known key, and what was expected.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError(f"{where}: {_describe(kind, error)}") from None
+
+
+def _describe(kind: type[Section], error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        key = ".".join(path) or kind.__name__
+        shown = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+        return f"{key}: {first['msg']}{shown}"
+    fields = kind.model_fields
+    for part in path[:-1]:
+        annotation = fields[part].annotation
+        fields = getattr(annotation, "model_fields", {})
+    known = ", ".join(sorted(fields))
+    return f"unknown key {'.'.join(path)!r}{nearest(path[-1], fields)}; known keys: {known}"

@@ -1,0 +1,1 @@
+"""Noisy spans: signals, noise process, priorities over time."""

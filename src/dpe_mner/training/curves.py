@@ -1,0 +1,44 @@
+"""Loss and F1 by epoch as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw the parts of the loss and the validation F1 of a run.
+
+    Args:
+        history: One entry an epoch, with ``epoch``, ``losses`` and ``f1``.
+        path: PNG to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    epochs = [entry["epoch"] for entry in history]
+    for name in history[0]["losses"]:
+        left.plot(epochs, [entry["losses"].get(name, float("nan")) for entry in history], marker=".", label=name)
+    left.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    left.legend(frameon=False, fontsize="small")
+    scores = [entry["f1"] for entry in history]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    right.plot(epochs, scores, marker=".", color="tab:green")
+    right.annotate(
+        f"{scores[best]:.2f}",
+        (epochs[best], scores[best]),
+        textcoords="offset points",
+        xytext=(0, -14),
+        ha="center",
+    )
+    right.set(xlabel="epoch", ylabel="validation F1")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,86 @@
+"""Labelled posts to training examples: windows with their gold spans in class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from dpe_mner.data.gold import gold_words
+from dpe_mner.data.words import words_of
+from dpe_mner.representations.batch import Batch
+from dpe_mner.representations.collate import GoldSpan, collate
+from dpe_mner.representations.pieces import PieceEncoder, Window
+from dpe_mner.types import Post
+
+
+@dataclass(frozen=True)
+class Example:
+    """A window and its gold spans, in the window's own words."""
+
+    window: Window
+    gold: list[GoldSpan]
+
+    @property
+    def length(self) -> int:
+        """Pieces the encoder reads, to group batches by."""
+        return len(self.window.text.ids)
+
+
+def make_examples(posts: Sequence[Post], pieces: PieceEncoder, labels: Sequence[str]) -> list[Example]:
+    """Examples of labelled posts. Posts without a word give none; entities are kept where they fit a window whole."""
+    number = {label: c for c, label in enumerate(labels, start=1)}
+    examples = []
+    for index, post in enumerate(posts):
+        words = words_of(post)
+        spans = [(first, last, number[label]) for first, last, label in gold_words(post, words)]
+        for window in pieces.windows(post, words, index=index):
+            start, end = window.first, window.first + len(window.words)
+            inside = [(f - start, t - start, c) for f, t, c in spans if start <= f and t < end]
+            examples.append(Example(window, inside))
+    return examples
+
+
+class ExampleCollator:
+    """Examples to the model's keyword arguments.
+
+    Args:
+        pad_id: Padding piece.
+    """
+
+    def __init__(self, *, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Batch]:
+        """Build the batch."""
+        windows = [example.window for example in examples]
+        return {"batch": collate(windows, pad_id=self.pad_id, gold=[example.gold for example in examples])}
+
+
+class LengthGroupedBatches(Sampler[int]):
+    """Shuffled examples in which neighbours have like lengths, so that batches carry little padding.
+
+    The order of an epoch depends on the seed and the epoch's number alone: a resumed run meets the same batches.
+
+    Args:
+        lengths: Of the examples.
+        batch_size: Examples of a batch.
+        seed: Of the shuffling.
+        epoch: Gives the number of the epoch that begins.
+    """
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.lengths = list(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 7919 + self.epoch())
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))

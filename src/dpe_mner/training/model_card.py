@@ -1,0 +1,86 @@
+"""The model card a training run writes: what it was trained on, what it reaches, what it cannot do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from dpe_mner.training.recipe import Recipe
+
+
+def model_card(recipe: Recipe, metrics: dict[str, Any]) -> str:
+    """README.md of a checkpoint.
+
+    Args:
+        recipe: What was run.
+        metrics: As written to ``metrics.json``.
+    """
+    validation = metrics["validation"]
+    header = yaml.safe_dump(
+        {
+            "library_name": "dpe-mner",
+            "pipeline_tag": "token-classification",
+            "tags": ["named-entity-recognition", "multimodal", "diffusion"],
+            "license": "apache-2.0",
+        },
+        sort_keys=False,
+    )
+    types = "\n".join(
+        f"| {label} | {s['precision']:.1f} | {s['recall']:.1f} | {s['f1']:.1f} | {s['support']} |"
+        for label, s in validation["per_type"].items()
+    )
+    steps = "\n".join(
+        f"| {steps} | {s['calibrated_f1']:.2f} | {s['f1']:.2f} |" for steps, s in metrics["f1_by_steps"].items()
+    )
+    vision = "with captions and tags" if metrics["visual_text"] else "text only"
+    training = recipe.training
+    return f"""---
+{header}---
+
+# {recipe.name}
+
+Named entities in posts that come with a picture, by DPE-MNER: iterative reasoning over entity spans. Labels:
+{", ".join(metrics["labels"])}.
+
+```python
+import dpe_mner
+
+model = dpe_mner.load("path/to/this/folder")
+model.predict("Kevin Durant enters Oracle Arena", caption="a basketball player walks into a gym")
+```
+
+## Data
+
+| what | value |
+|---|---|
+| training posts | {metrics["train_posts"]}, {vision} |
+| training file, SHA-256 | `{metrics["train_sha256"]}` |
+| validation file, SHA-256 | `{metrics["valid_sha256"]}` |
+| encoder | `{recipe.encoder}` |
+
+Orphan inside tags are read as the beginning of an entity. The epoch and the decision threshold were selected on the
+validation file; the scores below are on that same file, and no test file was read.
+
+## Validation scores (strict span and type, one run, seed {metrics["seed"]})
+
+| type | precision | recall | F1 | support |
+|---|---|---|---|---|
+| all | {validation["precision"]:.2f} | {validation["recall"]:.2f} | {validation["f1"]:.2f} | {validation["entities"]} |
+{types}
+
+| reasoning steps | F1, threshold calibrated for them | F1 without a threshold |
+|---|---|---|
+{steps}
+
+Decision threshold {metrics["threshold"]}; best epoch {metrics["best_epoch"]} of {training.epochs}; batch size
+{training.batch_size}; {metrics["seconds"] / 60:.0f} minutes of training; dpe-mner {metrics["package_version"]}, torch
+{metrics["torch_version"]}. `recipe.yaml` holds every setting, `metrics.json` every figure.
+
+## Limits
+
+* Trained on a few thousand short posts of one network, in English; other registers and languages are outside it.
+* Scores are relative confidences, not calibrated probabilities.
+* Captions come from a captioner and can be wrong; so can what the model makes of them.
+* People's names are found in what people wrote. Mind the rights of those named before storing or linking them.
+"""

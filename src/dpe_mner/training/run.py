@@ -1,0 +1,156 @@
+"""A training run from its recipe to a finished checkpoint with metrics, curves and a model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging as transformers_logging
+
+from dpe_mner.checkpoint import check_labels, load_checkpoint, save_checkpoint
+from dpe_mner.data.dataset import Dataset, load_dataset
+from dpe_mner.errors import InputError
+from dpe_mner.evaluation.run import require_labels
+from dpe_mner.model import DPEMNERModel
+from dpe_mner.training.curves import plot_curves
+from dpe_mner.training.examples import make_examples
+from dpe_mner.training.model_card import model_card
+from dpe_mner.training.recipe import Recipe, resolve_encoder
+from dpe_mner.training.trainer import EntityTrainer, Log
+from dpe_mner.training.validate import Validator
+from dpe_mner.version import __version__
+
+STEP_COUNTS = (1, 2, 3, 5)
+
+
+def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: bool = False) -> dict[str, Any]:
+    """Train, keep the epoch with the best validation F1, calibrate, and write everything to ``recipe.output``.
+
+    Args:
+        recipe: The recipe.
+        resume: Go on from the last finished epoch of an interrupted run.
+        log: Receives a line an epoch.
+        progress: Show progress bars.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        InputError: If data, encoder or output folder do not serve.
+    """
+    output = Path(recipe.output)
+    checkpoint = _checkpoint_to_resume(output, resume=resume)
+    training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
+    labels = recipe.data.labels or training_data.labels
+    set_seed(recipe.training.seed)
+    if not progress:
+        transformers_logging.disable_progress_bar()
+    model = DPEMNERModel.from_encoder(resolve_encoder(recipe.encoder), labels=labels, settings=recipe.settings)
+    for data in (training_data, validation_data):
+        check_labels(data.labels, model, where=data.path)
+    assert model.pieces is not None
+    examples = make_examples(training_data.posts, model.pieces, labels)
+    validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
+    trainer = EntityTrainer(
+        model=model,
+        examples=examples,
+        validator=validator,
+        training=recipe.training,
+        output=output,
+        log=log,
+        progress=progress,
+    )
+    log(f"training on {len(examples)} posts, validating on {len(validation_data.posts)}; {_parameters(model)}")
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.monotonic() - started
+    return finish(recipe, training_data, validation_data, validator, seconds=seconds, log=log)
+
+
+def finish(
+    recipe: Recipe, training_data: Dataset, validation_data: Dataset, validator: Validator, *, seconds: float, log: Log
+) -> dict[str, Any]:
+    """Load the best checkpoint, score it at several step counts, write metrics, curves and card."""
+    output = Path(recipe.output)
+    model = load_checkpoint(str(output / "best"))
+    by_steps = {}
+    for steps in sorted({*STEP_COUNTS, model.settings.reasoning.steps}):
+        found = validator(model, steps=steps)
+        threshold = model.settings.decision.threshold
+        by_steps[steps] = {"f1": found.report.overall.f1, "calibrated_f1": found.calibrated.overall.f1}
+        if steps == model.settings.reasoning.steps:
+            validation = found
+    history = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    metrics = {
+        "name": recipe.name,
+        "encoder": recipe.encoder,
+        "labels": model.config.label_names,
+        "f1": validation.calibrated.overall.f1,
+        "f1_without_threshold": validation.report.overall.f1,
+        "threshold": threshold,
+        "validation": validation.calibrated.as_dict(),
+        "f1_by_steps": by_steps,
+        "best_epoch": max(history, key=lambda entry: entry["f1"])["epoch"],
+        "history": history,
+        "seed": recipe.training.seed,
+        "seconds": round(seconds, 1),
+        "train_sha256": training_data.sha256,
+        "valid_sha256": validation_data.sha256,
+        "visual_text": recipe.data.visual_text is not None,
+        "train_posts": len(training_data.posts),
+        "package_version": __version__,
+        "torch_version": torch.__version__,
+    }
+    save_checkpoint(model, output, half=recipe.training.half_precision_weights)
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (output / "README.md").write_text(model_card(recipe, metrics), encoding="utf-8")
+    plot_curves(history, output / "curves.png")
+    shutil.rmtree(output / "best")
+    log(
+        f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}, "
+        f"threshold {threshold}; saved to {output}"
+    )
+    return metrics
+
+
+def load_split(recipe: Recipe, split: str) -> Dataset:
+    """The ``train`` or ``valid`` posts of a recipe.
+
+    Raises:
+        InputError: If the file is missing or has unlabelled posts.
+    """
+    data = recipe.data
+    path = data.path(getattr(data, split))
+    assert path is not None
+    dataset = load_dataset(
+        path, visual_text=data.path(data.visual_text), images=data.path(data.images), label_map=data.label_map
+    )
+    require_labels(dataset)
+    return dataset
+
+
+def _checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
+    folder = output / "checkpoints"
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if resume:
+        if last is None:
+            raise InputError(f"{output}: nothing to resume; run without --resume first")
+        return last
+    if (output / "history.jsonl").exists() or last is not None:
+        raise InputError(f"{output}: holds a run already; add --resume, or choose another --output")
+    return None
+
+
+def _parameters(model: DPEMNERModel) -> str:
+    total = sum(p.numel() for p in model.parameters())
+    encoder = sum(p.numel() for p in model.text_encoder.encoder.parameters())
+    return f"{total / 1e6:.1f} M parameters, {encoder / 1e6:.1f} M of them the encoder"

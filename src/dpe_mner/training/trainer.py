@@ -1,0 +1,203 @@
+"""Training on the transformers Trainer: our loss, our validation score, two learning rates, exact resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from dpe_mner.checkpoint import save_checkpoint
+from dpe_mner.model import DPEMNERModel
+from dpe_mner.representations.batch import Batch
+from dpe_mner.training.augment import hide_pieces, hide_vision
+from dpe_mner.training.examples import Example, ExampleCollator, LengthGroupedBatches
+from dpe_mner.training.recipe import TrainingSettings
+from dpe_mner.training.validate import Validation, Validator
+
+Log = Callable[[str], None]
+
+
+class EntityTrainer(Trainer):
+    """The Trainer with a generator-driven loss and strict F1 as its evaluation.
+
+    Args:
+        model: With its tokenizer attached.
+        examples: Training windows.
+        validator: Scores the model after each epoch; its threshold goes into the best checkpoint.
+        training: The recipe's training section.
+        output: Folder of the run; the best checkpoint so far is in ``best``.
+        log: Receives a line an epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: DPEMNERModel,
+        examples: list[Example],
+        validator: Validator,
+        training: TrainingSettings,
+        output: Path,
+        log: Log,
+        progress: bool = False,
+    ) -> None:
+        self.recipe = training
+        self.validator = validator
+        self.output = output
+        self.say = log
+        self.loss_sums: dict[str, float] = {}
+        self.loss_count = 0
+        assert model.pieces is not None
+        self.mask_id = getattr(model.pieces.tokenizer, "mask_token_id", None)
+        if training.encoder_dropout is not None:
+            set_dropout(model.text_encoder.encoder, training.encoder_dropout)
+        if training.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        callbacks: list[TrainerCallback] = []
+        if training.early_stop is not None:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=training.early_stop))
+        super().__init__(
+            model=model,
+            args=training_arguments(training, output, progress=progress),
+            train_dataset=examples,
+            eval_dataset=[None],
+            data_collator=ExampleCollator(pad_id=model.pieces.pad_id),
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)
+        if not progress:
+            self.remove_callback(ProgressCallback)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with the encoder's own learning rate; no decay on biases and norms."""
+        if self.optimizer is None:
+            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    groups.setdefault((name.startswith("text_encoder.encoder."), parameter.ndim > 1), []).append(
+                        parameter
+                    )
+            rates = {True: self.recipe.encoder_learning_rate, False: self.recipe.learning_rate}
+            self.optimizer = torch.optim.AdamW(
+                fused=True,
+                params=[
+                    {
+                        "params": parameters,
+                        "lr": rates[encoder],
+                        "weight_decay": self.recipe.weight_decay if decayed else 0.0,
+                    }
+                    for (encoder, decayed), parameters in groups.items()
+                ],
+            )
+        return self.optimizer
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Eq. 20. Its noise depends on the seed and the step alone, so that a resumed run draws the same."""
+        batch: Batch = inputs["batch"].to(self.args.device)
+        generator = torch.Generator(device=self.args.device)
+        generator.manual_seed(self.recipe.seed * 1_000_003 + self.state.global_step * 1009 + self._micro_step())
+        batch = hide_vision(batch, chance=self.recipe.visual_dropout, generator=generator)
+        batch = hide_pieces(batch, chance=self.recipe.piece_dropout, mask_id=self.mask_id, generator=generator)
+        output = model(batch, generator)
+        for name, value in output.parts.items():
+            self.loss_sums[name] = self.loss_sums.get(name, 0.0) + value.detach()
+        self.loss_count += 1
+        return output.loss / self.args.gradient_accumulation_steps
+
+    def _micro_step(self) -> int:
+        return self.loss_count % self.args.gradient_accumulation_steps
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        return LengthGroupedBatches(
+            [example.length for example in self.train_dataset],
+            batch_size=self.args.train_batch_size,
+            seed=self.recipe.seed,
+            epoch=lambda: int(self.state.epoch or 0),
+        )
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score on validation, keep the model if it is the best so far, and log a line."""
+        validation = self.validator(self.model)
+        losses = {name: float(total) / max(self.loss_count, 1) for name, total in self.loss_sums.items()}
+        self.loss_sums, self.loss_count = {}, 0
+        best = self.state.best_metric
+        better = best is None or validation.calibrated.overall.f1 > best
+        if better:
+            self._keep(validation)
+        self._record(validation, losses, better=better)
+        metrics = {"eval_f1": validation.calibrated.overall.f1}
+        self.log(metrics | {f"loss_{name}": value for name, value in losses.items()})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _keep(self, validation: Validation) -> None:
+        settings = self.model.settings
+        decision = settings.decision.model_copy(update={"threshold": validation.threshold})
+        self.model.config.with_settings(settings.model_copy(update={"decision": decision}))
+        save_checkpoint(self.model, self.output / "best", half=self.recipe.half_precision_weights)
+        self.model.config.with_settings(settings)
+
+    def _record(self, validation: Validation, losses: dict[str, float], *, better: bool) -> None:
+        epoch = round(self.state.epoch or 0)
+        overall = validation.calibrated.overall
+        entry = {
+            "epoch": epoch,
+            "step": self.state.global_step,
+            "f1": overall.f1,
+            "precision": overall.precision,
+            "recall": overall.recall,
+            "threshold": validation.threshold,
+            "f1_without_threshold": validation.report.overall.f1,
+            "losses": losses,
+        }
+        history = self.output / "history.jsonl"
+        earlier = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+        kept = [line for line in earlier if json.loads(line)["step"] < entry["step"]]
+        history.write_text("".join(f"{line}\n" for line in [*kept, json.dumps(entry)]), encoding="utf-8")
+        total = sum(losses.values())
+        mark = " (best)" if better else ""
+        self.say(f"epoch {epoch}/{self.recipe.epochs}  loss {total:.3f}  validation F1 {overall.f1:.2f}{mark}")
+
+
+def set_dropout(module: nn.Module, rate: float) -> None:
+    """Set every dropout layer of a module."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = rate
+
+
+def training_arguments(training: TrainingSettings, output: Path, *, progress: bool) -> TrainingArguments:
+    """The Trainer's arguments from ours."""
+    return TrainingArguments(
+        output_dir=str(output / "checkpoints"),
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=training.batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation,
+        learning_rate=training.learning_rate,
+        warmup_steps=training.warmup_share,
+        lr_scheduler_type=training.scheduler,
+        max_grad_norm=training.max_grad_norm,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        logging_strategy="no",
+        metric_for_best_model="eval_f1",
+        greater_is_better=True,
+        seed=training.seed,
+        data_seed=training.seed,
+        bf16=training.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        report_to=["tensorboard"] if training.tensorboard else [],
+        remove_unused_columns=False,
+        label_names=[],
+        disable_tqdm=not progress,
+        dataloader_pin_memory=False,
+    )

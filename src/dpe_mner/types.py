@@ -1,0 +1,134 @@
+"""What goes in and what comes out: posts, entities, predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSpan:
+    """A gold entity: characters of a post given as text, words of a post given as words; ``end`` is exclusive."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """One post; give ``text`` or ``words``.
+
+    Attributes:
+        id: Any name; repeated in the predictions.
+        text: The post as written.
+        words: The post already split.
+        image: Path of its picture.
+        caption: Caption of its picture, y_ct.
+        tags: Objects in its picture, y_ft.
+        entities: Gold entities; None when the post is unlabelled.
+        line: Its first line in the file it was read from, 0 if none.
+    """
+
+    id: str = ""
+    text: str | None = None
+    words: Sequence[str] | None = None
+    image: str | os.PathLike[str] | None = None
+    caption: str | None = None
+    tags: Sequence[str] | None = None
+    entities: Sequence[LabelledSpan] | None = None
+    line: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.words is None):
+            raise ValueError("a post has either text or words, not both and not neither")
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A named entity.
+
+    Attributes:
+        text: The characters it covers.
+        label: Its type.
+        start: First character.
+        end: Character after the last.
+        word_start: First word.
+        word_end: Word after the last.
+        score: In [0, 1].
+    """
+
+    text: str
+    label: str
+    start: int
+    end: int
+    word_start: int
+    word_end: int
+    score: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class ReasoningStep:
+    """One reasoning step, explained.
+
+    Attributes:
+        step: 1 .. gamma.
+        time: Diffusion time t.
+        candidates: Candidate entities, best first.
+        image2text_weight: Weight of image2text against image (eq. 3).
+        coarse_weight: Weight of coarse against fine (eq. 6).
+        span_relevance: Relevance of the spans to the coarse and to the fine grain at this step (eq. 4).
+    """
+
+    step: int
+    time: int
+    candidates: list[Entity]
+    image2text_weight: float
+    coarse_weight: float
+    span_relevance: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "candidates": [entity.as_dict() for entity in self.candidates]}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Entities of a post and how they came about.
+
+    Attributes:
+        id: The post's.
+        text: The text that offsets count in.
+        entities: In order of position.
+        steps: Reasoning steps; empty unless an explanation was asked for.
+        relevance: ``{"token": {"coarse": r, "fine": r}, "sentence": ..., "span": ...}`` (eq. 4).
+        representations: Which of x_t, x_g, x_s, y_c, y_ct, y_f, y_ft were present.
+        warnings: What could not be used, and why.
+    """
+
+    id: str
+    text: str
+    entities: list[Entity]
+    steps: list[ReasoningStep] = field(default_factory=list)
+    relevance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    representations: Mapping[str, bool] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self, *, explain: bool = False) -> dict[str, Any]:
+        """For JSON; with ``explain`` the steps, relevance and representations too."""
+        short = {"id": self.id, "entities": [e.as_dict() for e in self.entities], "warnings": list(self.warnings)}
+        if not explain:
+            return short
+        return {
+            **short,
+            "text": self.text,
+            "steps": [step.as_dict() for step in self.steps],
+            "relevance": {i: dict(values) for i, values in self.relevance.items()},
+            "representations": dict(self.representations),
+        }

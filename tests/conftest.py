@@ -1,0 +1,222 @@
+"""Tiny encoders and models, built on the spot: nothing here touches a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertModel,
+    ElectraConfig,
+    ElectraModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from dpe_mner.data.words import words_of
+from dpe_mner.model import DPEMNERModel
+from dpe_mner.representations.collate import collate
+from dpe_mner.settings import Settings
+from dpe_mner.types import LabelledSpan, Post
+
+torch.set_num_threads(1)
+
+LABELS = ["PER", "LOC", "ORG", "MISC"]
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 96,
+}
+FAST = {
+    "noise": {"spans": 12, "signal_scale": 2.0, "gold_share": 0.7},
+    "fusion": {"heads": 4, "mlp_ratio": 1.0, "relevance_rank": 8, "coarse_image_size": 10, "fine_image_size": 6},
+    "heads": {
+        "boundary_loss": "softmax",
+        "boundary_score": "bilinear",
+        "boundary_words": "x_t^m",
+        "type_input": "pointed",
+        "span_pooling": "mean+ends",
+        "tagging": True,
+        "self_conditioning": True,
+    },
+    "loss": {"unroll": 2, "pure_noise_share": 0.5},
+    "reasoning": {"steps": 3, "start": "quasi", "time_power": 2.0, "ensemble": True, "eta": 0.0},
+}
+
+
+def letters() -> list[str]:
+    return [chr(c) for c in range(33, 127)]
+
+
+def wordpiece_tokenizer(*, lower: bool) -> PreTrainedTokenizerFast:
+    alphabet = letters()
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *alphabet, *(f"##{c}" for c in alphabet)]
+    tokenizer = Tokenizer(models.WordPiece({t: i for i, t in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair=None, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {t: i for i, t in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        cls_token="<s>",
+        sep_token="</s>",
+        bos_token="<s>",
+        eos_token="</s>",
+        mask_token="<mask>",
+    )
+
+
+def save_encoder(folder: Path, kind: str) -> str:
+    torch.manual_seed(0)
+    if kind == "roberta":
+        tokenizer = byte_tokenizer()
+        model = RobertaModel(RobertaConfig(vocab_size=len(tokenizer), pad_token_id=1, **SIZES))
+    elif kind == "electra":
+        tokenizer = wordpiece_tokenizer(lower=True)
+        model = ElectraModel(ElectraConfig(vocab_size=len(tokenizer), embedding_size=16, **SIZES))
+    else:
+        tokenizer = wordpiece_tokenizer(lower=kind == "bert-uncased")
+        model = BertModel(BertConfig(vocab_size=len(tokenizer), **SIZES))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory) -> Callable[[str], str]:
+    made: dict[str, str] = {}
+
+    def get(kind: str) -> str:
+        if kind not in made:
+            made[kind] = save_encoder(tmp_path_factory.mktemp(kind), kind)
+        return made[kind]
+
+    return get
+
+
+def settings_with(**sections) -> Settings:
+    merged = {name: dict(values) for name, values in FAST.items()}
+    for name, values in sections.items():
+        merged.setdefault(name, {}).update(values)
+    return Settings.model_validate(merged)
+
+
+@pytest.fixture
+def build(encoders) -> Callable[..., DPEMNERModel]:
+    """A tiny model with fresh weights that are not at their zero start."""
+
+    def make(kind: str = "bert-uncased", **sections) -> DPEMNERModel:
+        torch.manual_seed(1)
+        model = DPEMNERModel.from_encoder(encoders(kind), labels=LABELS, settings=settings_with(**sections))
+        with torch.no_grad():
+            for parameter in model.network.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory, encoders) -> str:
+    """Folder of a tiny random checkpoint."""
+    torch.manual_seed(1)
+    model = DPEMNERModel.from_encoder(encoders("bert-uncased"), labels=LABELS, settings=settings_with())
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    folder = tmp_path_factory.mktemp("saved")
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+POSTS = [
+    Post(
+        id="a",
+        words=("Kevin", "Durant", "enters", "Oracle", "Arena"),
+        caption="a basketball player walks in",
+        tags=("person", "ball"),
+        entities=(LabelledSpan(start=0, end=2, label="PER"), LabelledSpan(start=3, end=5, label="LOC")),
+    ),
+    Post(
+        id="b",
+        words=("Apple", "opens", "in", "Paris", "says", "Tim", "Cook"),
+        caption="a glass building",
+        entities=(
+            LabelledSpan(start=0, end=1, label="ORG"),
+            LabelledSpan(start=3, end=4, label="LOC"),
+            LabelledSpan(start=5, end=7, label="PER"),
+        ),
+    ),
+    Post(id="c", words=("good", "morning", "all"), entities=()),
+    Post(
+        id="d",
+        words=("The", "Oscars", "tonight"),
+        tags=("trophy",),
+        entities=(LabelledSpan(start=1, end=2, label="MISC"),),
+    ),
+]
+
+
+@pytest.fixture
+def posts() -> list[Post]:
+    return list(POSTS)
+
+
+def batch_of(model: DPEMNERModel, posts, *, gold: bool = False, images=None, multiple: int = 1):
+    number = {label: c for c, label in enumerate(LABELS, start=1)}
+    windows = [w for i, p in enumerate(posts) for w in model.pieces.windows(p, words_of(p), index=i)]
+    spans = [[(e.start, e.end - 1, number[e.label]) for e in p.entities or ()] for p in posts] if gold else None
+    return collate(windows, pad_id=model.pieces.pad_id, gold=spans, images=images, multiple=multiple)
+
+
+@pytest.fixture
+def write(tmp_path) -> Callable[[str, str | bytes], Path]:
+    def to_file(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return to_file
+
+
+def conll(posts) -> str:
+    from dpe_mner.data.tags import write_tags
+
+    blocks = []
+    for post in posts:
+        tags = write_tags(post.entities or (), len(post.words))
+        blocks.append("\n".join([f"IMGID:{post.id}", *(f"{w}\t{t}" for w, t in zip(post.words, tags, strict=True))]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def jsonl(rows) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
