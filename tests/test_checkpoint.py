@@ -39,7 +39,9 @@ def test_no_pickle_in_a_checkpoint(saved_model):
 
 def test_half_precision_weights_load_as_float32(saved_model, tmp_path):
     save_checkpoint(load(saved_model), tmp_path / "half", half=True)
-    assert load_file(tmp_path / "half" / "model.safetensors")["network.top.span_gate.gate.weight"].dtype == torch.float16
+    assert (
+        load_file(tmp_path / "half" / "model.safetensors")["network.top.span_gate.gate.weight"].dtype == torch.float16
+    )
     model = load(str(tmp_path / "half"))
     assert all(p.dtype == torch.float32 for p in model.parameters())
     full = Path(saved_model) / "model.safetensors"

@@ -41,7 +41,9 @@ def assert_refused(result, *words):
 
 
 def test_one_post_from_flags(saved_model):
-    result = run("predict", "--text", "Kevin Durant enters", "--caption", "a player", "--tags", "a, b", "--model", saved_model)
+    result = run(
+        "predict", "--text", "Kevin Durant enters", "--caption", "a player", "--tags", "a, b", "--model", saved_model
+    )
     assert result.returncode == 0
     (row,) = lines_of(result.stdout)
     assert set(row) == {"id", "entities", "warnings"}
@@ -58,7 +60,9 @@ def test_a_file_in_its_order_to_a_file(saved_model, write, tmp_path):
 
 
 def test_standard_input_and_conll(saved_model, write):
-    piped = run("predict", "-", "--model", saved_model, stdin=jsonl([{"id": "1", "words": ["Kevin", "Durant"]}]).encode())
+    piped = run(
+        "predict", "-", "--model", saved_model, stdin=jsonl([{"id": "1", "words": ["Kevin", "Durant"]}]).encode()
+    )
     assert [row["id"] for row in lines_of(piped.stdout)] == ["1"]
     from_conll = run("predict", write("x.txt", conll(POSTS)), "--model", saved_model)
     assert [row["id"] for row in lines_of(from_conll.stdout)] == [p.id for p in POSTS]
@@ -162,7 +166,9 @@ def test_empty_files_and_unwritable_outputs(saved_model, write, tmp_path):
     assert_refused(run("predict", write("e.jsonl", ""), "--model", saved_model), "holds no post")
     assert_refused(run("evaluate", write("e.txt", ""), "--model", saved_model), "holds no post")
     posts = write("p.jsonl", jsonl([{"text": "x"}]))
-    assert_refused(run("predict", posts, "--output", tmp_path / "no" / "x", "--model", saved_model), "cannot be written")
+    assert_refused(
+        run("predict", posts, "--output", tmp_path / "no" / "x", "--model", saved_model), "cannot be written"
+    )
 
 
 def test_empty_and_huge_posts(saved_model, write):

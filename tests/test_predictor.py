@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from conftest import POSTS, batch_of
 from hypothesis import HealthCheck, given, settings
@@ -64,7 +66,7 @@ def test_offsets_of_given_words_count_in_the_joined_text(model):
 
 def test_entities_are_flat_and_in_order(model):
     for entities in model.predict(many_posts()):
-        assert all(a.end <= b.start for a, b in zip(entities, entities[1:], strict=False))
+        assert all(a.end <= b.start for a, b in itertools.pairwise(entities))
 
 
 @pytest.mark.parametrize("nothing", ["", "   ", "\n\t"])
@@ -91,7 +93,7 @@ def test_windows_overlap_and_own_every_word_once(model):
     for window in windows:
         assert window.first <= window.owned[0] < window.owned[1] <= window.first + len(window.words)
         assert len(window.text.ids) <= model.pieces.max_pieces
-    assert all(a.first + len(a.words) > b.first for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.first + len(a.words) > b.first for a, b in itertools.pairwise(windows))
 
 
 def test_a_hundred_thousand_characters(model):

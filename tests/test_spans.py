@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_times_run_from_the_top_to_the_end(steps, power):
     assert pairs[0][0] == 999
     assert pairs[-1][1] == -1
     assert all(t > after for t, after in pairs)
-    assert all(one[1] == other[0] for one, other in zip(pairs, pairs[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(pairs))
 
 
 def test_five_even_steps_are_the_parents():

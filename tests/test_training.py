@@ -64,7 +64,9 @@ def test_one_batch_is_learned_to_f1_100(build):
         optimizer.step()
         if step % 40 == 39:
             found = model.predict(list(POSTS))
-            f1 = score(gold, [[(e.start, e.end, e.label) for e in entities if e.score > 0.3] for entities in found]).overall.f1
+            f1 = score(
+                gold, [[(e.start, e.end, e.label) for e in entities if e.score > 0.3] for entities in found]
+            ).overall.f1
             if f1 == 100:
                 break
     assert f1 == 100
@@ -255,7 +257,10 @@ def test_batches_depend_on_seed_and_epoch_alone():
     assert order(3) == order(3)
     assert order(3) != order(4)
     assert order(3) != order(3, seed=2)
-    spread = [max(lengths[i] for i in order(0)[k : k + 8]) - min(lengths[i] for i in order(0)[k : k + 8]) for k in range(0, 96, 8)]
+    spread = [
+        max(lengths[i] for i in order(0)[k : k + 8]) - min(lengths[i] for i in order(0)[k : k + 8])
+        for k in range(0, 96, 8)
+    ]
     assert np.mean(spread) < 6
 
 

@@ -17,6 +17,7 @@ from dpe_mner.fusion.granularity import gap_weight, grain_weight
 from dpe_mner.reasoning.decode import Candidates, choose, merge_steps, sort_candidates, step_candidates
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
+from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import collate, round_up
 from dpe_mner.representations.pieces import PieceEncoder, Window
 from dpe_mner.settings import Settings
@@ -81,7 +82,7 @@ class Predictor:
 
     def _batch(self, windows: list[Window], options: PredictionOptions) -> list[_WindowResult]:
         model = self.model
-        batch = collate(windows, pad_id=self.pieces.pad_id, multiple=_PAD).to(model.device)
+        batch = collate_windows(windows, pad_id=self.pieces.pad_id).to(model.device)
         trace = model.reason(batch, seed=options.seed, steps=options.steps, spans=options.spans)
         candidates, chosen = decode_trace(model, trace, threshold=options.threshold)
         kept = _Rows.of(candidates, chosen)
@@ -156,6 +157,11 @@ def batches_of_like_shape(windows: Sequence[Window], batch_size: int) -> Iterato
         group = groups[key]
         for start in range(0, len(group), batch_size):
             yield group[start : start + batch_size]
+
+
+def collate_windows(windows: Sequence[Window], *, pad_id: int) -> Batch:
+    """A batch padded as prediction pads it."""
+    return collate(windows, pad_id=pad_id, multiple=_PAD)
 
 
 def _length(pieces: Any) -> int:

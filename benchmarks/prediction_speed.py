@@ -1,0 +1,64 @@
+"""Time of predicting a file, as a ratio to the bare encoder pass over the same batches, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+import dpe_mner
+from dpe_mner.data.dataset import load_dataset
+from dpe_mner.data.words import words_of
+from dpe_mner.predictor import PredictionOptions, Predictor, batches_of_like_shape, collate_windows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data")
+    parser.add_argument("--visual-text")
+    parser.add_argument("--model")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, nargs="*", default=[0, 1, 2, 3, 5], help="0: the checkpoint's")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    posts = load_dataset(arguments.data, visual_text=arguments.visual_text).posts
+    model = dpe_mner.load(arguments.model)
+    predictor = Predictor(model, model.pieces)
+    windows = [w for i, p in enumerate(posts) for w in model.pieces.windows(p, words_of(p), index=i)]
+    batches = [
+        collate_windows(batch, pad_id=model.pieces.pad_id)
+        for batch in batches_of_like_shape(windows, arguments.batch_size)
+    ]
+
+    @torch.inference_mode()
+    def encoder_alone() -> None:
+        for batch in batches:
+            model.text_encoder.encoder(input_ids=batch.text.ids, attention_mask=batch.text.mask.long())
+
+    def predict(steps: int) -> None:
+        list(predictor(posts, PredictionOptions(steps=steps or None, batch_size=arguments.batch_size)))
+
+    encoder_alone()
+    predict(0)
+    times: dict[int | None, list[float]] = {}
+    for _ in range(arguments.repeats):  # in turn, so that a drifting machine touches all alike
+        for steps in (None, *arguments.steps):
+            started = time.perf_counter()
+            encoder_alone() if steps is None else predict(steps)
+            times.setdefault(steps, []).append(time.perf_counter() - started)
+    base = statistics.median(times[None])
+    print(f"{len(posts)} posts, {len(batches)} batches, {arguments.threads} threads, torch {torch.__version__}")
+    print(f"{'bare encoder, posts only':30} {base:7.2f} s")
+    for steps in arguments.steps:
+        seconds = statistics.median(times[steps])
+        name = f"predict, {steps or model.settings.reasoning.steps} steps{'' if steps else ' (default)'}"
+        print(f"{name:30} {seconds:7.2f} s  {seconds / base:5.2f}x  {len(posts) / seconds:7.0f} posts/s")
+
+
+if __name__ == "__main__":
+    main()
