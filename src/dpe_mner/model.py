@@ -15,18 +15,18 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from dpe_mner.config import DPEMNERConfig
 from dpe_mner.errors import InputError
 from dpe_mner.fusion.granularity import VisualGrains
-from dpe_mner.fusion.relevance import masked_mean
 from dpe_mner.inputs import PostLike, as_posts, with_progress
-from dpe_mner.objective.losses import alignment_loss, entity_loss, tagging_loss
+from dpe_mner.objective.alignment import alignment_losses
+from dpe_mner.objective.losses import entity_loss, tagging_loss
 from dpe_mner.objective.matcher import HungarianMatcher
 from dpe_mner.predictor import PredictionOptions, Predictor
 from dpe_mner.reasoning.heads import ReasoningOutput
-from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
+from dpe_mner.reasoning.network import ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
-from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures, PieceBatch
+from dpe_mner.representations.batch import Batch, ImageFeatures, PieceBatch
 from dpe_mner.representations.pieces import PieceEncoder, load_tokenizer
 from dpe_mner.representations.text import TextEncoder, TextStates
-from dpe_mner.settings import GRAINS, Granularity, Settings
+from dpe_mner.settings import Settings
 from dpe_mner.spans.codec import SpanCodec
 from dpe_mner.spans.noise import NoiseProcess, starting_noise
 from dpe_mner.spans.start import GoldExpansion, starting_signals
@@ -196,7 +196,7 @@ class DPEMNERModel(PreTrainedModel):
         if context.tags is not None:
             parts["tagging"] = [settings.loss.tagging * tagging_loss(tags, batch.gold) for tags in context.tags]
         losses = {name: torch.stack(values).mean() for name, values in parts.items()}
-        losses |= self._alignment(context, visual, passes)
+        losses |= alignment_losses(self.network, context, visual, passes, settings.loss)
         return TrainingOutput(loss=torch.stack(list(losses.values())).sum(), parts=losses)
 
     def _training_times(self, B: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
@@ -243,33 +243,6 @@ class DPEMNERModel(PreTrainedModel):
         z_0 = self.codec.encode(predicted_spans(current.output), lengths)
         stepped = self.noise.step(z_t, z_0, t, t_next, eta=eta, noise=noise)
         return self.codec.clamp(stepped), current.output.types.softmax(-1)
-
-    def _alignment(self, context: Context, visual: VisualGrains, passes: list[SpanPass]) -> dict[str, Tensor]:
-        """L_align^t, L_align^g, L_align^s (eq. 17-19), each the mean over the grains that are present."""
-        loss = self.settings.loss
-        one = context.word_mask[:, :1]
-        pooled: dict[Granularity, tuple[float, list[Tensor]]] = {
-            "t": (loss.align_token, [masked_mean(context.x_t, context.word_mask)]),
-            "g": (loss.align_sentence, [masked_mean(context.x_g, one)]),
-            "s": (loss.align_span, [step.pooled_spans for step in passes]),
-        }
-        grains = [j for j in GRAINS if visual[j].image.mask.shape[1] + visual[j].image2text.mask.shape[1]]
-        losses: dict[str, Tensor] = {}
-        for i, (weight, texts) in pooled.items():
-            if weight == 0 or not grains:
-                continue
-            each = [
-                alignment_loss(
-                    self.network.granularity(i).gate(j).logits(x, visual[j].pooled),
-                    visual[j].present,
-                    temperature=loss.temperature,
-                    lambda_rel=loss.lambda_rel,
-                )
-                for j in grains
-                for x in texts
-            ]
-            losses[f"align_{i}"] = weight * torch.stack(each).mean()
-        return losses
 
     @torch.inference_mode()
     def reason(
@@ -363,15 +336,3 @@ def predicted_spans(output: ReasoningOutput) -> Tensor:
 
 def _image(part: ImageFeatures | None) -> tuple[Tensor, Tensor] | None:
     return None if part is None else (part.features, part.mask)
-
-
-def empty_gold(batch: Batch) -> GoldSpans:
-    """No entity anywhere, for a batch without labels."""
-    B = len(batch)
-    zeros = batch.lengths.new_zeros(B)
-    return GoldSpans(
-        spans=batch.lengths.new_zeros(B, 1, 2),
-        labels=batch.lengths.new_zeros(B, 1),
-        count=zeros,
-        tags=torch.where(batch.word_mask, 0, -100),
-    )

@@ -26,7 +26,8 @@ from dpe_mner.types import Entity, Post, Prediction, ReasoningStep
 _PAD = 8  # padded lengths are multiples of this, so that a post meets the same shapes in any batch
 _CHUNK = 2048  # posts sorted by length together; results come out in order after each chunk
 _DIGITS = 4  # of a score
-_STEP_CANDIDATES = 8  # shown of each step in an explanation
+_STEP_CANDIDATES = 8  # shown of each step in an explanation, when their score is not negligible
+_SHOWN_SCORE = 0.05
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,9 @@ def _explain(model: Reasoner, trace: ReasoningTrace) -> list[_Explanation | None
     steps, weights = [], []
     for step, s in zip(trace.steps, trace.context.s, strict=True):
         ranked = sort_candidates(merge_steps([_candidates(step.output, settings)]))
-        keep = (ranked.scores > 0) & (torch.arange(ranked.scores.shape[1], device=s.device) < _STEP_CANDIDATES)
+        keep = (ranked.scores >= _SHOWN_SCORE) & (
+            torch.arange(ranked.scores.shape[1], device=s.device) < _STEP_CANDIDATES
+        )
         steps.append(_Rows.of(ranked, keep))
         gap = gap_weight(s[:1], settings.fusion)
         grain = grain_weight(s[:1], settings.fusion)

@@ -31,11 +31,13 @@ class Piece:
 
 
 def pieces_of(text: str, entities: Sequence[Entity]) -> list[Piece]:
-    """Cut a text at its entities; overlapping candidates are left out, the first in order stays."""
+    """Cut a text at its entities; of overlapping candidates the best stays."""
+    kept: list[Entity] = []
+    for entity in sorted(entities, key=lambda e: -e.score):
+        if all(entity.end <= other.start or entity.start >= other.end for other in kept):
+            kept.append(entity)
     pieces, position = [], 0
-    for entity in sorted(entities, key=lambda e: (e.start, -e.end)):
-        if entity.start < position:
-            continue
+    for entity in sorted(kept, key=lambda e: e.start):
         pieces.append(Piece(text[position : entity.start]))
         pieces.append(Piece(entity.text, entity.label, entity.score))
         position = entity.end

@@ -1,0 +1,51 @@
+"""L_align^t, L_align^g and L_align^s of a batch (eq. 17 to 19): which texts and pictures belong together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dpe_mner.fusion.granularity import VisualGrains
+from dpe_mner.fusion.relevance import masked_mean
+from dpe_mner.objective.losses import alignment_loss
+from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
+from dpe_mner.settings import GRAINS, Granularity, LossSettings
+
+
+def alignment_losses(
+    network: ReasoningNetwork, context: Context, visual: VisualGrains, passes: list[SpanPass], loss: LossSettings
+) -> dict[str, Tensor]:
+    """The weighted alignment loss of each text granularity, the mean over the grains that are present.
+
+    Args:
+        network: For its relevance gates.
+        context: Words and sentence.
+        visual: Projected vision.
+        passes: For the spans; several passes are averaged.
+        loss: Weights, tau and lambda_rel.
+
+    Returns:
+        ``align_t``, ``align_g``, ``align_s``, those with a weight; empty when the batch has no vision.
+    """
+    pooled: dict[Granularity, tuple[float, list[Tensor]]] = {
+        "t": (loss.align_token, [masked_mean(context.x_t, context.word_mask)]),
+        "g": (loss.align_sentence, [context.x_g.squeeze(1)]),
+        "s": (loss.align_span, [step.pooled_spans for step in passes]),
+    }
+    grains = [j for j in GRAINS if visual[j].image.mask.shape[1] + visual[j].image2text.mask.shape[1]]
+    losses: dict[str, Tensor] = {}
+    for i, (weight, texts) in pooled.items():
+        if weight == 0 or not grains:
+            continue
+        each = [
+            alignment_loss(
+                network.granularity(i).gate(j).logits(x, visual[j].pooled),
+                visual[j].present,
+                temperature=loss.temperature,
+                lambda_rel=loss.lambda_rel,
+            )
+            for j in grains
+            for x in texts
+        ]
+        losses[f"align_{i}"] = weight * torch.stack(each).mean()
+    return losses
