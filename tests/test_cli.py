@@ -189,7 +189,7 @@ def test_demo_writes_its_page(saved_model, tmp_path):
 
 
 def test_help_everywhere_with_an_example():
-    for command in ([], ["predict"], ["evaluate"], ["train"], ["check-data"], ["demo"]):
+    for command in ([], ["predict"], ["evaluate"], ["train"], ["calibrate"], ["check-data"], ["demo"]):
         result = run(*command, "--help")
         assert result.returncode == 0
         if command:

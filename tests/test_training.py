@@ -19,7 +19,7 @@ from dpe_mner.evaluation.score import score
 from dpe_mner.training.calibrate import best_threshold
 from dpe_mner.training.examples import LengthGroupedBatches
 from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
-from dpe_mner.training.run import train
+from dpe_mner.training.run import calibrate, train
 
 
 @pytest.fixture
@@ -140,6 +140,23 @@ def test_a_resumed_run_continues_bit_for_bit(recipe_file, tmp_path):
     assert all(torch.equal(one[key], other[key]) for key in one)
     histories = [(tmp_path / name / "history.jsonl").read_text() for name in ("whole", "broken")]
     assert histories[0] == histories[1]
+
+
+def test_calibrating_changes_reasoning_alone(recipe_file, tmp_path):
+    train(load_recipe(recipe_file, ["training.epochs=1"]), log=quiet)
+    run = tmp_path / "run"
+    before = load_file(run / "model.safetensors")
+    metrics = calibrate(run, ["settings.reasoning.steps=2", "settings.reasoning.spans=7"], log=quiet)
+    model = load(str(run))
+    assert (model.settings.reasoning.steps, model.settings.reasoning.spans) == (2, 7)
+    assert model.settings.decision.threshold == metrics["threshold"]
+    assert metrics["f1"] == metrics["f1_by_steps"][2]["calibrated_f1"]
+    assert all(torch.equal(weight, load_file(run / "model.safetensors")[name]) for name, weight in before.items())
+    assert load_recipe(run / "recipe.yaml").settings.reasoning.steps == 2
+    with pytest.raises(InputError, match="without training"):
+        calibrate(run, ["settings.noise.spans=3"], log=quiet)
+    with pytest.raises(InputError, match="finished"):
+        calibrate(tmp_path, [], log=quiet)
 
 
 def test_seeds_repeat_and_differ(recipe_file, tmp_path):

@@ -15,6 +15,7 @@ from dpe_mner.errors import InputError
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("train")(train)
+    app.command("calibrate")(calibrate)
 
 
 def train(
@@ -38,3 +39,19 @@ def train(
     except ImportError as error:
         raise InputError(f"training needs {error.name}; run 'pip install dpe-mner[train]'") from None
     run(loaded, resume=resume, log=lambda line: note(line, quiet=quiet), progress=wants_progress(quiet))
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Output folder of a finished training run.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="settings.reasoning.steps=2 and the like. May be repeated.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Change how a trained model reasons and choose its threshold anew on its validation posts.
+
+    Example: dpe-mner calibrate runs/mine --set settings.reasoning.steps=2 --set settings.reasoning.spans=16
+    """
+    from dpe_mner.training.run import calibrate as run_calibrate
+
+    run_calibrate(run, set_ or [], log=lambda line: note(line, quiet=quiet))

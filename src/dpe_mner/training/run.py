@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from dpe_mner.model import DPEMNERModel
 from dpe_mner.training.curves import plot_curves
 from dpe_mner.training.examples import make_examples
 from dpe_mner.training.model_card import model_card
-from dpe_mner.training.recipe import Recipe, resolve_encoder
+from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
 from dpe_mner.training.trainer import EntityTrainer, Log
 from dpe_mner.training.validate import Validator
 from dpe_mner.version import __version__
@@ -73,22 +74,66 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.monotonic() - started
-    return finish(recipe, training_data, validation_data, validator, seconds=seconds, log=log)
+    model = load_checkpoint(str(output / "best"))
+    metrics = finish(recipe, model, training_data, validation_data, validator, seconds=seconds, log=log)
+    shutil.rmtree(output / "best")
+    return metrics
+
+
+def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> dict[str, Any]:
+    """Change how a finished run reasons (steps, spans, ...) and choose its threshold anew; weights stay.
+
+    Args:
+        folder: A run's output.
+        overrides: ``settings.reasoning.key=value``.
+        log: Receives a line.
+
+    Returns:
+        The new content of ``metrics.json``.
+
+    Raises:
+        InputError: If the folder holds no finished run, or anything but the reasoning section would change.
+    """
+    for name in ("recipe.yaml", "metrics.json"):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: no {name}; give the output folder of a finished 'dpe-mner train'")
+    for override in overrides:
+        if not override.startswith("settings.reasoning."):
+            raise InputError(f"--set {override!r}: only settings.reasoning.* can change without training")
+    trained = load_recipe(folder / "recipe.yaml")
+    recipe = load_recipe(folder / "recipe.yaml", [*overrides, f"output={folder}"])
+    model = load_checkpoint(str(folder))
+    model.config.with_settings(model.settings.model_copy(update={"reasoning": recipe.settings.reasoning}))
+    training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
+    validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
+    seconds = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["seconds"]
+    metrics = finish(recipe, model, training_data, validation_data, validator, seconds=seconds, log=log)
+    recipe = recipe.model_copy(update={"output": trained.output})
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
+    return metrics
 
 
 def finish(
-    recipe: Recipe, training_data: Dataset, validation_data: Dataset, validator: Validator, *, seconds: float, log: Log
+    recipe: Recipe,
+    model: DPEMNERModel,
+    training_data: Dataset,
+    validation_data: Dataset,
+    validator: Validator,
+    *,
+    seconds: float,
+    log: Log,
 ) -> dict[str, Any]:
-    """Load the best checkpoint, score it at several step counts, write metrics, curves and card."""
+    """Score the chosen model at several step counts, calibrate, write checkpoint, metrics, curves and card."""
     output = Path(recipe.output)
-    model = load_checkpoint(str(output / "best"))
     by_steps = {}
-    for steps in sorted({*STEP_COUNTS, model.settings.reasoning.steps}):
+    gamma = model.settings.reasoning.steps
+    for steps in sorted({*STEP_COUNTS, gamma}):
         found = validator(model, steps=steps)
-        threshold = model.settings.decision.threshold
         by_steps[steps] = {"f1": found.report.overall.f1, "calibrated_f1": found.calibrated.overall.f1}
-        if steps == model.settings.reasoning.steps:
+        if steps == gamma:
             validation = found
+    decision = model.settings.decision.model_copy(update={"threshold": validation.threshold})
+    model.config.with_settings(model.settings.model_copy(update={"decision": decision}))
     history = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     metrics = {
         "name": recipe.name,
@@ -96,7 +141,8 @@ def finish(
         "labels": model.config.label_names,
         "f1": validation.calibrated.overall.f1,
         "f1_without_threshold": validation.report.overall.f1,
-        "threshold": threshold,
+        "threshold": validation.threshold,
+        "reasoning": model.settings.reasoning.model_dump(),
         "validation": validation.calibrated.as_dict(),
         "f1_by_steps": by_steps,
         "best_epoch": max(history, key=lambda entry: entry["f1"])["epoch"],
@@ -114,10 +160,9 @@ def finish(
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     (output / "README.md").write_text(model_card(recipe, metrics), encoding="utf-8")
     plot_curves(history, output / "curves.png")
-    shutil.rmtree(output / "best")
     log(
         f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}, "
-        f"threshold {threshold}; saved to {output}"
+        f"threshold {validation.threshold}; saved to {output}"
     )
     return metrics
 
