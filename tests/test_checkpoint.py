@@ -34,6 +34,7 @@ def test_a_saved_model_answers_as_before(saved_model, tmp_path):
 def test_no_pickle_in_a_checkpoint(saved_model):
     names = {path.name for path in Path(saved_model).iterdir()}
     assert "model.safetensors" in names
+    assert "_name_or_path" not in json.loads((Path(saved_model) / "config.json").read_text())["encoder"]
     assert not [n for n in names if n.endswith((".bin", ".pt", ".pth", ".pkl"))]
 
 

@@ -83,7 +83,7 @@ class DPEMNERModel(PreTrainedModel):
             raise InputError(f"encoder {encoder!r}: cannot be loaded ({reason}); give a hub id or a folder") from None
         tokenizer = load_tokenizer(encoder)
         config = DPEMNERConfig(
-            encoder=encoder_config.to_dict(),
+            encoder=_portable(encoder_config.to_dict()),
             settings=(settings or Settings()).model_dump(),
             labels=list(labels),
         )
@@ -332,6 +332,11 @@ class DPEMNERModel(PreTrainedModel):
 def predicted_spans(output: ReasoningOutput) -> Tensor:
     """z_0 as words: the most probable first and last word of each span. *Shape:* (B, N, 2)."""
     return torch.stack([output.left.argmax(-1), output.right.argmax(-1)], dim=-1)
+
+
+def _portable(encoder: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's configuration without the place it was loaded from, which means nothing elsewhere."""
+    return {key: value for key, value in encoder.items() if key != "_name_or_path"}
 
 
 def _image(part: ImageFeatures | None) -> tuple[Tensor, Tensor] | None:

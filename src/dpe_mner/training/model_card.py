@@ -33,7 +33,7 @@ def model_card(recipe: Recipe, metrics: dict[str, Any]) -> str:
     steps = "\n".join(
         f"| {steps} | {s['calibrated_f1']:.2f} | {s['f1']:.2f} |" for steps, s in metrics["f1_by_steps"].items()
     )
-    vision = "with captions and tags" if metrics["visual_text"] else "text only"
+    vision = "with visual text (captions, tags)" if metrics["visual_text"] else "text only"
     training = recipe.training
     return f"""---
 {header}---
@@ -73,9 +73,10 @@ validation file; the scores below are on that same file, and no test file was re
 |---|---|---|
 {steps}
 
-Decision threshold {metrics["threshold"]}; best epoch {metrics["best_epoch"]} of {training.epochs}; batch size
-{training.batch_size}; {metrics["seconds"] / 60:.0f} minutes of training; dpe-mner {metrics["package_version"]}, torch
-{metrics["torch_version"]}. `recipe.yaml` holds every setting, `metrics.json` every figure.
+By default {metrics["reasoning"]["steps"]} reasoning steps, decision threshold {metrics["threshold"]}. Best epoch
+{metrics["best_epoch"]} of {training.epochs}, batch size {training.batch_size}, {metrics["seconds"] / 60:.0f} minutes of
+training, dpe-mner {metrics["package_version"]}, torch {metrics["torch_version"]}. `config.json` holds every setting,
+`metrics.json` every figure.
 
 ## Limits
 
