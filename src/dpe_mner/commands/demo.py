@@ -12,6 +12,9 @@ from dpe_mner.commands.options import Model, Quiet
 from dpe_mner.errors import InputError
 
 
+_SHOWN_STEPS = 3  # more than one, so that there is reasoning to see
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("demo")(demo)
@@ -33,7 +36,7 @@ def demo(
 
     loaded = dpe_mner.load(model)
     posts = demo_posts()
-    predictions = loaded.predict(posts, explain=True)
+    predictions = loaded.predict(posts, explain=True, steps=_SHOWN_STEPS)
     console = Console()
     if not quiet:
         for post, prediction in zip(posts, predictions, strict=True):
