@@ -11,7 +11,6 @@ from rich.console import Console
 from dpe_mner.commands.options import Model, Quiet
 from dpe_mner.errors import InputError
 
-
 _SHOWN_STEPS = 3  # more than one, so that there is reasoning to see
 
 
