@@ -77,12 +77,13 @@ def test_an_empty_post_has_no_entities(model, nothing):
 
 
 def test_a_very_long_post_is_read_to_its_end(model):
-    words = ["word", "and", "Kevin", "Durant", ",", "Paris"] * 120
+    words = [word for post in many_posts() for word in post.words] * 2
     entities = model.predict(words)
     windows = model.pieces.windows(Post(words=words), words_of(Post(words=words)))
     assert len(windows) > 5
     assert windows[-1].first + len(windows[-1].words) == len(words)
-    assert max(e.word_end for e in entities) > len(words) - 60
+    assert max(e.word_end for e in entities) > len(words) - 120
+    assert min(e.word_start for e in entities) < 120
 
 
 def test_windows_overlap_and_own_every_word_once(model):
