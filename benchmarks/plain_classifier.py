@@ -24,6 +24,7 @@ from dpe_mner.settings import EncoderSettings
 from dpe_mner.training.examples import ExampleCollator, LengthGroupedBatches, make_examples
 from dpe_mner.training.recipe import load_recipe, resolve_encoder
 from dpe_mner.training.run import load_split
+from dpe_mner.training.trainer import bf16_is_native
 from dpe_mner.types import Post
 
 
@@ -73,6 +74,7 @@ def main() -> None:
         optimizer, lambda i: min(i / (0.1 * steps), max(0.0, (steps - i) / (0.9 * steps)))
     )
     build = ExampleCollator(pad_id=pieces.pad_id)
+    half = bf16_is_native() if recipe.training.bf16 == "auto" else recipe.training.bf16
     gold = [gold_characters(p, words_of(p)) for p in valid.posts]
     started = time.monotonic()
     for epoch in range(arguments.epochs):
@@ -87,7 +89,7 @@ def main() -> None:
         model.train()
         for k in range(0, len(order), arguments.batch_size):
             batch = build([examples[i] for i in order[k : k + arguments.batch_size]])["batch"]
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.training.bf16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 logits = model(batch)
             functional.cross_entropy(
                 logits.float().flatten(0, 1), batch.gold.tags.flatten(), ignore_index=-100

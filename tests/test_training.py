@@ -18,8 +18,9 @@ from dpe_mner.data.words import words_of
 from dpe_mner.evaluation.score import score
 from dpe_mner.training.calibrate import best_threshold
 from dpe_mner.training.examples import LengthGroupedBatches
-from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
+from dpe_mner.training.recipe import Recipe, TrainingSettings, load_recipe, resolve_encoder
 from dpe_mner.training.run import calibrate, train
+from dpe_mner.training.trainer import training_arguments
 
 
 @pytest.fixture
@@ -169,6 +170,12 @@ def test_seeds_repeat_and_differ(recipe_file, tmp_path):
     assert final("c", 2) != first
 
 
+def test_tensorboard_files_where_the_docs_say(recipe_file, tmp_path):
+    overrides = [f"output={tmp_path}/board", "training.epochs=1", "training.tensorboard=true"]
+    train(load_recipe(recipe_file, overrides), log=quiet)
+    assert list((tmp_path / "board" / "checkpoints").rglob("events.out.tfevents.*"))
+
+
 def test_a_second_run_into_the_same_folder_is_refused(recipe_file):
     recipe = load_recipe(recipe_file, ["training.epochs=1"])
     train(recipe, log=quiet)
@@ -279,6 +286,18 @@ def test_batches_depend_on_seed_and_epoch_alone():
         for k in range(0, 96, 8)
     ]
     assert np.mean(spread) < 6
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "native"), [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)]
+)
+def test_bf16_auto_asks_the_processor(monkeypatch, tmp_path, capabilities, native):
+    # Emulated bfloat16 products are far slower than float32.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    auto = training_arguments(TrainingSettings(bf16="auto"), tmp_path, progress=False)
+    assert auto.bf16 is native
+    assert training_arguments(TrainingSettings(bf16=True), tmp_path, progress=False).bf16 is True
 
 
 def test_labels_come_from_the_data(recipe_file):

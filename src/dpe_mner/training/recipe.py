@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -48,7 +48,7 @@ class TrainingSettings(Section):
     piece_dropout: float = Field(default=0.0, ge=0, lt=1, description="chance to hide a word piece behind the mask")
     early_stop: int | None = Field(default=None, ge=1, description="epochs without a better validation F1")
     seed: int = Field(default=0, ge=0)
-    bf16: bool = False
+    bf16: bool | Literal["auto"] = Field(default=False, description="auto: where the processor computes it natively")
     gradient_checkpointing: bool = False
     eval_batch_size: int = Field(default=64, ge=1)
     tensorboard: bool = False

@@ -177,6 +177,15 @@ def set_dropout(module: nn.Module, rate: float) -> None:
             part.p = rate
 
 
+def bf16_is_native() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware; emulated, it is slower than float32 by far."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    ask: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)  # older releases: no answer
+    capabilities = ask()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
 def training_arguments(training: TrainingSettings, output: Path, *, progress: bool) -> TrainingArguments:
     """The Trainer's arguments from ours."""
     return TrainingArguments(
@@ -196,7 +205,7 @@ def training_arguments(training: TrainingSettings, output: Path, *, progress: bo
         greater_is_better=True,
         seed=training.seed,
         data_seed=training.seed,
-        bf16=training.bf16,
+        bf16=bf16_is_native() if training.bf16 == "auto" else training.bf16,
         use_cpu=not torch.cuda.is_available(),
         report_to=["tensorboard"] if training.tensorboard else [],
         remove_unused_columns=False,
