@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dpe_mner.errors import InputError
-from dpe_mner.types import Entity, LabelledSpan, Post, Prediction, ReasoningStep
+from dpe_mner.types import Entity, Grounding, LabelledSpan, Post, Prediction, ReasoningStep
 from dpe_mner.version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "DPEMNERConfig",
     "DPEMNERModel",
     "Entity",
+    "Grounding",
     "InputError",
     "LabelledSpan",
     "Post",
@@ -40,12 +42,16 @@ _LAZY = {
 }
 
 
-def load(name: str | None = None, *, device: str | None = None) -> DPEMNERModel:
+def load(
+    name: str | None = None, *, device: str | None = None, picture_models: Mapping[str, str] | None = None
+) -> DPEMNERModel:
     """Load a model ready to predict.
 
     Args:
         name: Folder or hub id; the bundled model when not given.
         device: ``cpu`` (default), ``cuda``, ...
+        picture_models: Where the models lie that read pictures, by kind, e.g. ``{"grid": "folder"}``; the names the
+            checkpoint remembers when not given. More choices: :meth:`DPEMNERModel.use_pictures`.
 
     Returns:
         The model with its tokenizer, in evaluation mode.
@@ -55,7 +61,10 @@ def load(name: str | None = None, *, device: str | None = None) -> DPEMNERModel:
     """
     from dpe_mner.checkpoint import load_checkpoint
 
-    return load_checkpoint(name, device=device)
+    model = load_checkpoint(name, device=device)
+    if picture_models:
+        model.use_pictures(models=picture_models)
+    return model
 
 
 def __getattr__(name: str) -> Any:

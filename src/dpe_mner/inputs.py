@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -10,7 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from dpe_mner.errors import InputError
-from dpe_mner.types import Post
+from dpe_mner.types import ImageLike, Post
 
 PostLike = str | Sequence[str] | Post
 T = TypeVar("T")
@@ -20,7 +19,7 @@ _PATIENCE = 2.0  # seconds of work before a bar appears
 def as_posts(
     post: PostLike | Iterable[PostLike],
     *,
-    image: object = None,
+    image: ImageLike | None = None,
     caption: str | None = None,
     tags: Sequence[str] | None = None,
 ) -> tuple[Iterable[Post], bool]:
@@ -33,10 +32,9 @@ def as_posts(
     if _is_single(post):
         one = _one(post)
         if given:
-            shown = _image_name(image) if image is not None else one.image
             one = replace(
                 one,
-                image=shown,
+                image=image if image is not None else one.image,
                 caption=caption if caption is not None else one.caption,
                 tags=tuple(tags) if tags is not None else one.tags,
             )
@@ -65,10 +63,6 @@ def _one(item: object) -> Post:
     if isinstance(item, Sequence) and all(isinstance(word, str) for word in item):
         return Post(words=tuple(item))
     raise InputError(f"a post is a text, a list of words or a Post, not {type(item).__name__}")
-
-
-def _image_name(image: object) -> str:
-    return os.fspath(image) if isinstance(image, str | os.PathLike) else f"<{type(image).__name__}>"
 
 
 def with_progress(results: Iterable[T], posts: Iterable[Post], *, quiet: bool = False) -> Iterator[T]:

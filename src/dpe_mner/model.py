@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,9 @@ from dpe_mner.inputs import PostLike, as_posts, with_progress
 from dpe_mner.objective.alignment import alignment_losses
 from dpe_mner.objective.losses import entity_loss, tagging_loss
 from dpe_mner.objective.matcher import HungarianMatcher
+from dpe_mner.pictures.reader import PictureReader
+from dpe_mner.pictures.source import PictureSource
+from dpe_mner.pictures.store import PictureStore
 from dpe_mner.predictor import PredictionOptions, Predictor
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.reasoning.network import ReasoningNetwork, SpanPass
@@ -30,6 +33,7 @@ from dpe_mner.settings import Settings
 from dpe_mner.spans.codec import SpanCodec
 from dpe_mner.spans.noise import NoiseProcess, starting_noise
 from dpe_mner.spans.start import GoldExpansion, starting_signals
+from dpe_mner.types import ImageLike
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class DPEMNERModel(PreTrainedModel):
         self.text_encoder = TextEncoder(config.encoder_config(), settings.encoder)
         self.network = ReasoningNetwork(text_width=self.text_encoder.width, classes=config.classes, settings=settings)
         self.pieces: PieceEncoder | None = None
+        self._pictures: PictureSource | None = None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -131,6 +136,38 @@ class DPEMNERModel(PreTrainedModel):
     def settings(self) -> Settings:
         """All settings."""
         return self.config.parsed
+
+    @property
+    def pictures(self) -> PictureSource | None:
+        """What makes the parts of posts' pictures; None when this model uses none."""
+        if self._pictures is None and any(self.settings.pictures.model_dump(exclude={"longest_side"}).values()):
+            self.use_pictures()
+        return self._pictures
+
+    def use_pictures(
+        self,
+        *,
+        models: Mapping[str, str] | None = None,
+        store: str | os.PathLike[str] | None = None,
+        images: str | os.PathLike[str] | None = None,
+        fetch_urls: bool = False,
+    ) -> None:
+        """Say where pictures' parts come from; without this the checkpoint's own models make them.
+
+        Args:
+            models: Where models lie on this machine, by kind: ``{"grid": "folder", "tags": "yolox.onnx"}``.
+                ``caption`` and ``tags`` may be given to any checkpoint, for they are text.
+            store: Parts made before by ``dpe-mner extract``; looked into first.
+            images: Folder that the names in the store count from.
+            fetch_urls: Download pictures given as URLs.
+
+        Raises:
+            InputError: If a name or the store is wrong.
+        """
+        reader = PictureReader(self.settings.pictures, device=str(self.device), models=models)
+        opened = PictureStore(store) if store is not None else None
+        source = PictureSource(reader, store=opened, images=images, fetch_urls=fetch_urls)
+        self._pictures = source if reader.kinds else None
 
     @cached_property
     def noise(self) -> NoiseProcess:
@@ -286,7 +323,7 @@ class DPEMNERModel(PreTrainedModel):
         self,
         post: PostLike | Iterable[PostLike],
         *,
-        image: object = None,
+        image: ImageLike | None = None,
         caption: str | None = None,
         tags: Sequence[str] | None = None,
         explain: bool = False,
@@ -300,7 +337,7 @@ class DPEMNERModel(PreTrainedModel):
         Args:
             post: A text, a list of words, a :class:`~dpe_mner.Post`, or an iterable of those. A list of strings
                 is one post's words, unless one of them holds a space: then it is a list of texts.
-            image: Picture of a single post.
+            image: Picture of a single post: a path, bytes, a PIL image or an array.
             caption: Caption of a single post's picture.
             tags: Objects in a single post's picture.
             explain: Give a :class:`~dpe_mner.Prediction` instead of a list of entities.
@@ -322,7 +359,8 @@ class DPEMNERModel(PreTrainedModel):
         was_training = self.training
         self.eval()
         try:
-            results = list(with_progress(Predictor(self, self.pieces)(posts, options), posts))
+            predictor = Predictor(self, self.pieces, self.pictures)
+            results = list(with_progress(predictor(posts, options), posts))
         finally:
             self.train(was_training)
         answers = [result if explain else result.entities for result in results]

@@ -7,7 +7,7 @@ Sections follow the rooms of the package. Defaults are the paper's where the pap
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -151,6 +151,77 @@ class DecisionSettings(Section):
     label_thresholds: dict[str, float] = Field(default_factory=dict)
 
 
+class GridSettings(Section):
+    """y_c: blocks of the whole picture from an image backbone."""
+
+    model: str = Field(description="hub id or folder of a transformers image backbone")
+    pool: int | None = Field(default=None, ge=1, description="average the map to this many blocks a side")
+    fingerprint: str | None = Field(default=None, description="of the weights; set by training")
+
+
+class CaptionSettings(Section):
+    """y_ct: a caption made by an image captioner; a caption that comes with the post wins."""
+
+    model: str = Field(description="hub id or folder of a transformers captioner")
+    tokens: int = Field(default=30, ge=1, description="longest caption")
+    beams: int = Field(default=3, ge=1)
+    prompt: str | None = Field(default=None, description="for image-text-to-text models")
+    fingerprint: str | None = None
+
+
+class DetectorSettings(Section):
+    """A model that finds objects: a transformers folder or hub id, or a YOLOX ``.onnx`` file."""
+
+    model: str
+    threshold: float = Field(default=0.3, ge=0, le=1)
+    count: int = Field(default=5, ge=1, description="at most this many, best first")
+    fingerprint: str | None = None
+
+
+class RegionSettings(Section):
+    """y_f: crops of the picture, each through the backbone of the grid."""
+
+    detector: DetectorSettings | None = Field(default=None, description="crops are its best boxes")
+    grounding: DetectorSettings | None = Field(
+        default=None, description="crops are what this open-vocabulary model finds for the post's noun phrases"
+    )
+    crops: bool = Field(default=False, description="crops are ready-made files named by an index, see extract --crops")
+    backbone: str | None = Field(default=None, description="another backbone than the grid's")
+    count: int = Field(default=3, ge=1, description="R")
+    pool: int | None = Field(default=None, ge=1, description="average each region's map to this many blocks a side")
+    fingerprint: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RegionSettings:
+        if (self.detector is not None) + (self.grounding is not None) + self.crops != 1:
+            raise ValueError("regions come from exactly one of detector, grounding and crops")
+        return self
+
+
+class OcrSettings(Section):
+    """Text read in the picture; joins the caption in y_ct."""
+
+    threshold: float = Field(default=0.6, ge=0, le=1)
+    fingerprint: str | None = None
+
+
+class PictureSettings(Section):
+    """What is made of a raw picture; a part that is absent is neither loaded nor computed."""
+
+    grid: GridSettings | None = None
+    caption: CaptionSettings | None = None
+    regions: RegionSettings | None = None
+    tags: DetectorSettings | None = None
+    ocr: OcrSettings | None = None
+    longest_side: int = Field(default=1024, ge=32, description="pictures are reduced to this before all else")
+
+    @model_validator(mode="after")
+    def _regions_have_a_backbone(self) -> PictureSettings:
+        if self.regions is not None and self.regions.backbone is None and self.grid is None:
+            raise ValueError("regions need a backbone: set regions.backbone, or grid.model")
+        return self
+
+
 class Settings(Section):
     """All sections."""
 
@@ -161,6 +232,7 @@ class Settings(Section):
     loss: LossSettings = LossSettings()
     reasoning: ReasoningSettings = ReasoningSettings()
     decision: DecisionSettings = DecisionSettings()
+    pictures: PictureSettings = PictureSettings()
 
 
 def parse_section(kind: type[S], values: Mapping[str, Any], *, where: str) -> S:
@@ -189,7 +261,7 @@ def _describe(kind: type[Section], error: ValidationError) -> str:
         return f"{key}: {first['msg']}{shown}"
     fields = kind.model_fields
     for part in path[:-1]:
-        annotation = fields[part].annotation
-        fields = getattr(annotation, "model_fields", {})
+        options = (fields[part].annotation, *get_args(fields[part].annotation))  # X, or X of "X | None"
+        fields = next((f for option in options if (f := getattr(option, "model_fields", None))), {})
     known = ", ".join(sorted(fields))
     return f"unknown key {'.'.join(path)!r}{nearest(path[-1], fields)}; known keys: {known}"

@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+ImageLike = Union[str, "os.PathLike[str]", bytes, "PIL.Image.Image", "np.ndarray[Any, Any]"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +31,7 @@ class Post:
         id: Any name; repeated in the predictions.
         text: The post as written.
         words: The post already split.
-        image: Path of its picture.
+        image: Its picture: a path (or URL), encoded bytes, a PIL image or an array.
         caption: Caption of its picture, y_ct.
         tags: Objects in its picture, y_ft.
         entities: Gold entities; None when the post is unlabelled.
@@ -35,7 +41,7 @@ class Post:
     id: str = ""
     text: str | None = None
     words: Sequence[str] | None = None
-    image: str | os.PathLike[str] | None = None
+    image: ImageLike | None = None
     caption: str | None = None
     tags: Sequence[str] | None = None
     entities: Sequence[LabelledSpan] | None = None
@@ -99,6 +105,29 @@ class ReasoningStep:
 
 
 @dataclass(frozen=True)
+class Grounding:
+    """What an entity's span attended to most among the regions and tags of the picture.
+
+    Attributes:
+        entity: Index into the prediction's entities.
+        source: ``region`` or ``tag``.
+        name: Its label.
+        box: Left, top, right, bottom as shares of the picture's width and height; None when unknown.
+        weight: Its share of the span's attention to the fine grain, through the bottleneck, in the last step.
+    """
+
+    entity: int
+    source: str
+    name: str
+    box: tuple[float, float, float, float] | None
+    weight: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "box": list(self.box) if self.box is not None else None}
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Entities of a post and how they came about.
 
@@ -110,6 +139,7 @@ class Prediction:
         relevance: ``{"token": {"coarse": r, "fine": r}, "sentence": ..., "span": ...}`` (eq. 4).
         representations: Which of x_t, x_g, x_s, y_c, y_ct, y_f, y_ft were present.
         warnings: What could not be used, and why.
+        grounding: For each entity the region or tag of the picture it rests on most; only with an explanation.
     """
 
     id: str
@@ -119,6 +149,7 @@ class Prediction:
     relevance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     representations: Mapping[str, bool] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    grounding: list[Grounding] = field(default_factory=list)
 
     def as_dict(self, *, explain: bool = False) -> dict[str, Any]:
         """For JSON; with ``explain`` the steps, relevance and representations too."""
@@ -131,4 +162,5 @@ class Prediction:
             "steps": [step.as_dict() for step in self.steps],
             "relevance": {i: dict(values) for i, values in self.relevance.items()},
             "representations": dict(self.representations),
+            "grounding": [grounding.as_dict() for grounding in self.grounding],
         }

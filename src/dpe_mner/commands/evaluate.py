@@ -12,14 +12,18 @@ from dpe_mner.commands.console import note, print_report
 from dpe_mner.commands.options import (
     BatchSize,
     Device,
+    Features,
+    FetchUrls,
     Images,
     LabelMap,
     Model,
+    PictureModels,
     Quiet,
     Seed,
     Spans,
     Steps,
     VisualText,
+    picture_models,
 )
 from dpe_mner.data.dataset import load_dataset
 from dpe_mner.errors import InputError
@@ -35,6 +39,9 @@ def evaluate(
     model: Model = None,
     visual_text: VisualText = None,
     images: Images = None,
+    picture_model: PictureModels = None,
+    features: Features = None,
+    fetch_urls: FetchUrls = False,
     label_map: LabelMap = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
     seed: Seed = 0,
@@ -51,6 +58,7 @@ def evaluate(
     from dpe_mner.predictor import PredictionOptions
 
     renamed = parse_label_map(label_map)
+    models = picture_models(picture_model)
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size)
     dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed)
     import dpe_mner
@@ -59,6 +67,8 @@ def evaluate(
 
     require_labels(dataset)
     loaded = dpe_mner.load(model, device=device)
+    if models or features is not None or fetch_urls:
+        loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
     check_labels(dataset.labels, loaded, where=str(data))
     report = evaluate_posts(loaded, dataset.posts, options, quiet=quiet)
     result = report.as_dict() | {

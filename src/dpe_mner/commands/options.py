@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dpe_mner.errors import InputError
+
 Model = Annotated[str | None, typer.Option("--model", help="Checkpoint folder or hub id; the bundled model if absent.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ...; the CPU if absent.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the starting noise.")]
@@ -17,5 +19,32 @@ VisualText = Annotated[
     Path | None, typer.Option("--visual-text", help="JSONL with image_id, caption and tags, joined by post id.")
 ]
 Images = Annotated[Path | None, typer.Option("--images", help="Folder that image paths are relative to.")]
+PictureModels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--picture-model",
+        metavar="KIND=NAME",
+        help="Where a model lies that reads pictures: grid=, caption=, regions= or tags=. May be repeated.",
+    ),
+]
+Features = Annotated[
+    Path | None, typer.Option("--features", help="Store made by 'dpe-mner extract', looked into first.")
+]
+FetchUrls = Annotated[bool, typer.Option("--fetch-urls", help="Download pictures given as URLs.")]
 LabelMap = Annotated[list[str] | None, typer.Option("--label-map", help="OLD=NEW label; may be repeated.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no notes; errors still show.")]
+
+
+def picture_models(pairs: list[str] | None) -> dict[str, str]:
+    """``["grid=folder"]`` to a dictionary.
+
+    Raises:
+        InputError: If a pair has no ``=``.
+    """
+    models = {}
+    for pair in pairs or ():
+        kind, equals, name = pair.partition("=")
+        if not equals or not kind or not name:
+            raise InputError(f"--picture-model {pair!r}: expected KIND=NAME, e.g. grid=microsoft/resnet-50")
+        models[kind] = name
+    return models

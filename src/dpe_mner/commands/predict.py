@@ -12,7 +12,21 @@ from typing import Annotated, TextIO
 import typer
 
 from dpe_mner.commands.console import note
-from dpe_mner.commands.options import BatchSize, Device, Images, Model, Quiet, Seed, Spans, Steps, VisualText
+from dpe_mner.commands.options import (
+    BatchSize,
+    Device,
+    Features,
+    FetchUrls,
+    Images,
+    Model,
+    PictureModels,
+    Quiet,
+    Seed,
+    Spans,
+    Steps,
+    VisualText,
+    picture_models,
+)
 from dpe_mner.data.dataset import complete, read_posts
 from dpe_mner.data.jsonl import read_visual_text
 from dpe_mner.data.source import Problem
@@ -30,13 +44,16 @@ def predict(
         str | None, typer.Argument(metavar="[INPUT]", help="JSONL or CoNLL file, or - for JSONL.")
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text of a single post.")] = None,
-    image: Annotated[Path | None, typer.Option("--image", help="Picture of the single post.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="Picture of the single post.")] = None,
     caption: Annotated[str | None, typer.Option("--caption", help="Caption of its picture.")] = None,
     tags: Annotated[str | None, typer.Option("--tags", help="Objects in its picture: a,b,c.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="JSONL to write; stdout if absent.")] = None,
     model: Model = None,
     visual_text: VisualText = None,
     images: Images = None,
+    picture_model: PictureModels = None,
+    features: Features = None,
+    fetch_urls: FetchUrls = False,
     seed: Seed = 0,
     steps: Steps = None,
     spans: Spans = None,
@@ -59,6 +76,7 @@ def predict(
     from dpe_mner.predictor import PredictionOptions
 
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain)
+    models = picture_models(picture_model)
     problems: list[Problem] = []
     posts: Iterator[Post] | list[Post]
     if text is not None:
@@ -72,8 +90,10 @@ def predict(
     from dpe_mner.predictor import Predictor
 
     loaded = dpe_mner.load(model, device=device)
+    if models or features is not None or fetch_urls:
+        loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
     assert loaded.pieces is not None
-    results = with_progress(Predictor(loaded, loaded.pieces)(posts, options), posts, quiet=quiet)
+    results = with_progress(Predictor(loaded, loaded.pieces, loaded.pictures)(posts, options), posts, quiet=quiet)
     with _open(output) as stream:
         if text is not None and output is None and sys.stdout.isatty() and not explain:
             _show(next(iter(results)))
@@ -97,7 +117,7 @@ def _read(name: str, visual_text: Path | None, images: Path | None, problems: li
         empty = True
         for post in read_posts(name, problems):
             empty = False
-            yield complete(post, visual=visual, folder=folder, label_map={})
+            yield complete(post, visual=visual, folder=folder, label_map={}, by_id=images is not None)
         if empty and not problems:
             raise InputError(f'{name}: holds no post; expected JSONL with "text" or "words", or CoNLL')
 

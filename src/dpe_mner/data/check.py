@@ -9,14 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dpe_mner.data.dataset import Dataset, load_dataset
+from dpe_mner.data.dataset import Dataset, load_dataset, picture_by_id
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.jsonl import read_visual_text
 from dpe_mner.data.source import Problem
 from dpe_mner.data.words import split_text, words_of
 from dpe_mner.types import Post
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 _RARE = 0.02  # a label this rare that looks like a frequent one is taken for a typing slip
 
 
@@ -122,8 +121,7 @@ def _pictures(data: Dataset, folder: Path | None) -> Iterator[Problem]:
     for post in data.posts:
         path = Path(str(post.image)) if post.image is not None else None
         if path is None and folder is not None:
-            candidates = [folder / f"{post.id}{ending}" for ending in _PICTURES]
-            path = next((c for c in candidates if c.exists()), candidates[0])
+            path = Path(picture_by_id(folder, post.id))
         if path is None or str(path).startswith(("http:", "https:")):
             continue
         reason = _unreadable(path)

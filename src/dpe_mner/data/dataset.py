@@ -80,7 +80,10 @@ def load_dataset(
         raise InputError(f"{name}: holds no post{first}; expected IMGID:/word<TAB>tag lines or JSONL")
     visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
     folder = Path(images) if images is not None else Path(name).parent
-    posts = [complete(post, visual=visual, folder=folder, label_map=label_map or {}) for post in posts]
+    posts = [
+        complete(post, visual=visual, folder=folder, label_map=label_map or {}, by_id=images is not None)
+        for post in posts
+    ]
     return Dataset(path=name, posts=posts, problems=problems, sha256=file_sha256(name))
 
 
@@ -91,8 +94,32 @@ def file_sha256(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def complete(post: Post, *, visual: Mapping[str, VisualText], folder: Path, label_map: Mapping[str, str]) -> Post:
-    """A post with its visual text joined, its labels mapped, and its picture's path made whole."""
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
+
+
+def picture_by_id(folder: Path, identifier: str) -> str:
+    """The picture that is named after a post, as the Twitter2015 and Twitter2017 downloads name them."""
+    candidates = [folder / f"{identifier}{ending}" for ending in PICTURE_ENDINGS]
+    return str(next((path for path in candidates if path.exists()), candidates[0]))
+
+
+def complete(
+    post: Post,
+    *,
+    visual: Mapping[str, VisualText],
+    folder: Path,
+    label_map: Mapping[str, str],
+    by_id: bool = False,
+) -> Post:
+    """A post with its visual text joined, its labels mapped, and its picture's path made whole.
+
+    Args:
+        post: As read.
+        visual: Captions and tags by image id.
+        folder: Image paths are relative to it.
+        label_map: Old label to new.
+        by_id: Take the picture named after the post's id where the post names none.
+    """
     seen = visual.get(post.id, VisualText(None, None, 0))
     entities = post.entities
     if entities is not None and label_map:
@@ -100,8 +127,10 @@ def complete(post: Post, *, visual: Mapping[str, VisualText], folder: Path, labe
             LabelledSpan(start=e.start, end=e.end, label=label_map.get(e.label, e.label)) for e in entities
         )
     image = post.image
-    if image is not None and not str(image).startswith(("http://", "https://")):
+    if isinstance(image, str | os.PathLike) and not str(image).startswith(("http://", "https://")):
         image = str(folder / image)
+    if image is None and by_id:
+        image = picture_by_id(folder, post.id)
     return replace(
         post,
         caption=post.caption if post.caption is not None else seen.caption,

@@ -42,5 +42,5 @@ def evaluate_posts(
     """
     assert model.pieces is not None
     gold = [gold_characters(post, words_of(post)) for post in posts]
-    results = with_progress(Predictor(model, model.pieces)(posts, options), posts, quiet=quiet)
+    results = with_progress(Predictor(model, model.pieces, model.pictures)(posts, options), posts, quiet=quiet)
     return score(gold, [[(e.start, e.end, e.label) for e in result.entities] for result in results])

@@ -58,11 +58,12 @@ class Context:
 
 @dataclass(frozen=True)
 class SpanPass:
-    """One reasoning step: its logits, pooled spans (B, h) and span relevance (B, 2)."""
+    """One reasoning step: its logits, pooled spans (B, h), span relevance (B, 2) and x_s (B, N, h)."""
 
     output: ReasoningOutput
     pooled_spans: Tensor
     relevance: Tensor
+    x_s: Tensor
 
 
 class ReasoningNetwork(nn.Module):
@@ -156,13 +157,13 @@ class ReasoningNetwork(nn.Module):
         """
         x_s = self._span_states(context, step, spans, beliefs)
         span_mask = spans.new_ones(spans.shape[:2], dtype=torch.bool)
-        fused = self.granularity("s")(x_s, span_mask, context.visual, context.s[step], self._mbt("s"))  # x_s^m
+        fused = self.granularity("s")(x_s, span_mask, context.visual, context.s[step], self.mbt("s"))  # x_s^m
         H_m = self.top(
             fused.states, context.x_t_m[step], context.word_mask, context.x_g_m[step], context.time[step]
         )  # eq. 11-16
         tags = None if context.tags is None else context.tags[step]
         output = self.heads(H_m, context.boundary_words[step], tags, context.word_mask)
-        return SpanPass(output, masked_mean(x_s, span_mask), fused.relevance)
+        return SpanPass(output, masked_mean(x_s, span_mask), fused.relevance, x_s)
 
     def _span_states(self, context: Context, step: int, spans: Tensor, beliefs: Tensor | None) -> Tensor:
         """x_s: mean pool over the current spans, SpanAggr with x_t, E_t (2.2.1). *Shape:* (B, N, h)."""
@@ -179,7 +180,8 @@ class ReasoningNetwork(nn.Module):
         """Fuse(x_i, Y)."""
         return cast(GranularityFusion, self.fusion[i])
 
-    def _mbt(self, i: Granularity) -> nn.ModuleDict:
+    def mbt(self, i: Granularity) -> nn.ModuleDict:
+        """MBT of each grain for granularity i."""
         return cast(nn.ModuleDict, self.bottlenecks["shared" if "shared" in self.bottlenecks else i])
 
     def _all_times(
@@ -188,7 +190,7 @@ class ReasoningNetwork(nn.Module):
         """x_i^m at all K times as one batch of K * B posts. *Shapes:* (K, B, L, h), (B, 2)."""
         K, B = s.shape
         repeated = {j: _repeat_grain(grain, K) for j, grain in visual.items()}
-        fused = self.granularity(i)(x.repeat(K, 1, 1), mask.repeat(K, 1), repeated, s.reshape(-1), self._mbt(i))
+        fused = self.granularity(i)(x.repeat(K, 1, 1), mask.repeat(K, 1), repeated, s.reshape(-1), self.mbt(i))
         return fused.states.view(K, B, *x.shape[1:]), fused.relevance.view(K, B, 2)[0]
 
 

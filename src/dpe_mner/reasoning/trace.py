@@ -9,7 +9,7 @@ import torch
 
 from dpe_mner.config import DPEMNERConfig
 from dpe_mner.fusion.granularity import VisualGrains
-from dpe_mner.reasoning.network import Context, SpanPass
+from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
 from dpe_mner.representations.batch import Batch
 from dpe_mner.settings import Settings
 
@@ -39,6 +39,10 @@ class Reasoner(Protocol):
     @property
     def settings(self) -> Settings:
         """Its settings."""
+
+    @property
+    def network(self) -> ReasoningNetwork:
+        """Its AMRN."""
 
     @property
     def device(self) -> torch.device:

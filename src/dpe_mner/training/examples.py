@@ -11,6 +11,10 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from dpe_mner.data.gold import gold_words
 from dpe_mner.data.words import words_of
+from dpe_mner.pictures.kinds import Kind, PictureParts
+from dpe_mner.pictures.source import PictureSource, StoredPicture, illustrate, load_part_of, needed
+from dpe_mner.pictures.store import PictureStore
+from dpe_mner.predictor import PostFeatures, features_of
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import GoldSpan, collate
 from dpe_mner.representations.pieces import PieceEncoder, Window
@@ -19,10 +23,11 @@ from dpe_mner.types import Post
 
 @dataclass(frozen=True)
 class Example:
-    """A window and its gold spans, in the window's own words."""
+    """A window, its gold spans in the window's own words, and where its picture's features are stored."""
 
     window: Window
     gold: list[GoldSpan]
+    picture: StoredPicture | None = None
 
     @property
     def length(self) -> int:
@@ -30,18 +35,42 @@ class Example:
         return len(self.window.text.ids)
 
 
-def make_examples(posts: Sequence[Post], pieces: PieceEncoder, labels: Sequence[str]) -> list[Example]:
-    """Examples of labelled posts. Posts without a word give none; entities are kept where they fit a window whole."""
+def make_examples(
+    posts: Sequence[Post], pieces: PieceEncoder, labels: Sequence[str], pictures: PictureSource | None = None
+) -> list[Example]:
+    """Examples of labelled posts. Posts without a word give none; entities are kept where they fit a window whole.
+
+    Args:
+        posts: Labelled.
+        pieces: The tokenizer.
+        labels: Entity types.
+        pictures: With a store: captions and tags are read from it now, features when a batch needs them.
+    """
     number = {label: c for c, label in enumerate(labels, start=1)}
     examples = []
-    for index, post in enumerate(posts):
+    for index, given in enumerate(posts):
+        post, picture = with_stored_text(given, pictures), None
+        if pictures is not None:
+            picture = pictures.locate(given)
         words = words_of(post)
         spans = [(first, last, number[label]) for first, last, label in gold_words(post, words)]
         for window in pieces.windows(post, words, index=index):
             start, end = window.first, window.first + len(window.words)
             inside = [(f - start, t - start, c) for f, t, c in spans if start <= f and t < end]
-            examples.append(Example(window, inside))
+            examples.append(Example(window, inside, picture))
     return examples
+
+
+def with_stored_text(post: Post, pictures: PictureSource | None) -> Post:
+    """The post with caption and tags from the store where it brings none of its own."""
+    place = pictures.locate(post) if pictures is not None else None
+    if place is None or pictures is None or pictures.store is None:
+        return post
+    kinds: tuple[Kind, ...] = ("caption", "tags", "ocr")
+    found = {
+        kind: load_part_of(pictures.store, place, kind) for kind in kinds if kind in place.parts and needed(kind, post)
+    }
+    return illustrate(post, PictureParts(**found))  # type: ignore[arg-type]
 
 
 class ExampleCollator:
@@ -49,15 +78,25 @@ class ExampleCollator:
 
     Args:
         pad_id: Padding piece.
+        store: Features are read from it, batch by batch; it travels to worker processes as a path.
     """
 
-    def __init__(self, *, pad_id: int) -> None:
+    def __init__(self, *, pad_id: int, store: PictureStore | None = None) -> None:
         self.pad_id = pad_id
+        self.store = store
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Batch]:
         """Build the batch."""
         windows = [example.window for example in examples]
-        return {"batch": collate(windows, pad_id=self.pad_id, gold=[example.gold for example in examples])}
+        gold = [example.gold for example in examples]
+        images = [self._features(example.picture) for example in examples] if self.store is not None else None
+        return {"batch": collate(windows, pad_id=self.pad_id, gold=gold, images=images)}
+
+    def _features(self, place: StoredPicture | None) -> PostFeatures:
+        if place is None or self.store is None:
+            return None, None
+        found = {kind: load_part_of(self.store, place, kind) for kind in ("grid", "regions") if kind in place.parts}
+        return features_of(PictureParts(**found))  # type: ignore[arg-type]
 
 
 class LengthGroupedBatches(Sampler[int]):

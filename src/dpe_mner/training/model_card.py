@@ -33,7 +33,8 @@ def model_card(recipe: Recipe, metrics: dict[str, Any]) -> str:
     steps = "\n".join(
         f"| {steps} | {s['calibrated_f1']:.2f} | {s['f1']:.2f} |" for steps, s in metrics["f1_by_steps"].items()
     )
-    vision = "with visual text (captions, tags)" if metrics["visual_text"] else "text only"
+    sources = (["captions and tags from a file"] if metrics["visual_text"] else []) + list(metrics["pictures"])
+    vision = f"with {', '.join(sources)}" if sources else "text only"
     training = recipe.training
     return f"""---
 {header}---

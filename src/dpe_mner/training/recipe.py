@@ -22,7 +22,8 @@ class DataSettings(Section):
     train: str = "train.txt"
     valid: str = "valid.txt"
     visual_text: str | None = None
-    images: str | None = None
+    images: str | None = Field(default=None, description="folder of pictures, named in the posts or after their ids")
+    features: str | None = Field(default=None, description="store made by 'dpe-mner extract'; made if absent")
     label_map: dict[str, str] = Field(default_factory=dict)
     labels: list[str] | None = Field(default=None, description="label set and order; from the training data if absent")
 
@@ -52,6 +53,7 @@ class TrainingSettings(Section):
     gradient_checkpointing: bool = False
     eval_batch_size: int = Field(default=64, ge=1)
     tensorboard: bool = False
+    workers: int = Field(default=0, ge=0, description="processes that read features ahead")
     half_precision_weights: bool = Field(default=False, description="store float16 weights")
 
 

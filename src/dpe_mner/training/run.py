@@ -20,9 +20,11 @@ from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.run import require_labels
 from dpe_mner.model import DPEMNERModel
+from dpe_mner.pictures.kinds import KINDS
 from dpe_mner.training.curves import plot_curves
 from dpe_mner.training.examples import make_examples
 from dpe_mner.training.model_card import model_card
+from dpe_mner.training.pictures import prepare_pictures, store_folder
 from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
 from dpe_mner.training.trainer import EntityTrainer, Log
 from dpe_mner.training.validate import Validator
@@ -49,6 +51,8 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     output = Path(recipe.output)
     checkpoint = _checkpoint_to_resume(output, resume=resume)
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
+    settings = prepare_pictures(recipe, [*training_data.posts, *validation_data.posts], log=log)
+    recipe = recipe.model_copy(update={"settings": settings})
     labels = recipe.data.labels or training_data.labels
     set_seed(recipe.training.seed)
     if not progress:
@@ -56,8 +60,9 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     model = DPEMNERModel.from_encoder(resolve_encoder(recipe.encoder), labels=labels, settings=recipe.settings)
     for data in (training_data, validation_data):
         check_labels(data.labels, model, where=data.path)
+    attach_pictures(recipe, model)
     assert model.pieces is not None
-    examples = make_examples(training_data.posts, model.pieces, labels)
+    examples = make_examples(training_data.posts, model.pieces, labels, model.pictures)
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
@@ -69,12 +74,14 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
         output=output,
         log=log,
         progress=progress,
+        store=model.pictures.store if model.pictures is not None else None,
     )
     log(f"training on {len(examples)} posts, validating on {len(validation_data.posts)}; {_parameters(model)}")
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.monotonic() - started
     model = load_checkpoint(str(output / "best"))
+    attach_pictures(recipe, model)
     metrics = finish(recipe, model, training_data, validation_data, validator, seconds=seconds, log=log)
     shutil.rmtree(output / "best")
     return metrics
@@ -104,6 +111,7 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
     recipe = load_recipe(folder / "recipe.yaml", [*overrides, f"output={folder}"])
     model = load_checkpoint(str(folder))
     model.config.with_settings(model.settings.model_copy(update={"reasoning": recipe.settings.reasoning}))
+    attach_pictures(recipe, model)
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
     seconds = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["seconds"]
@@ -152,6 +160,7 @@ def finish(
         "train_sha256": training_data.sha256,
         "valid_sha256": validation_data.sha256,
         "visual_text": recipe.data.visual_text is not None,
+        "pictures": [kind for kind in KINDS if getattr(model.settings.pictures, kind) is not None],
         "train_posts": len(training_data.posts),
         "package_version": __version__,
         "torch_version": torch.__version__,
@@ -165,6 +174,12 @@ def finish(
         f"threshold {validation.threshold}; saved to {output}"
     )
     return metrics
+
+
+def attach_pictures(recipe: Recipe, model: DPEMNERModel) -> None:
+    """Let a model read the run's store."""
+    if any(getattr(model.settings.pictures, kind) is not None for kind in KINDS):
+        model.use_pictures(store=store_folder(recipe), images=recipe.data.path(recipe.data.images))
 
 
 def load_split(recipe: Recipe, split: str) -> Dataset:

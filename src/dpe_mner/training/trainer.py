@@ -15,6 +15,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from dpe_mner.checkpoint import save_checkpoint
 from dpe_mner.model import DPEMNERModel
+from dpe_mner.pictures.store import PictureStore
 from dpe_mner.representations.batch import Batch
 from dpe_mner.training.augment import hide_pieces, hide_vision
 from dpe_mner.training.examples import Example, ExampleCollator, LengthGroupedBatches
@@ -34,6 +35,7 @@ class EntityTrainer(Trainer):
         training: The recipe's training section.
         output: Folder of the run; the best checkpoint so far is in ``best``.
         log: Receives a line an epoch.
+        store: Holds the features of the examples' pictures.
     """
 
     optimizer: torch.optim.Optimizer | None
@@ -49,6 +51,7 @@ class EntityTrainer(Trainer):
         output: Path,
         log: Log,
         progress: bool = False,
+        store: PictureStore | None = None,
     ) -> None:
         self.recipe = training
         self.validator = validator
@@ -70,7 +73,7 @@ class EntityTrainer(Trainer):
             args=training_arguments(training, output, progress=progress),
             train_dataset=examples,
             eval_dataset=[None],
-            data_collator=ExampleCollator(pad_id=model.pieces.pad_id),
+            data_collator=ExampleCollator(pad_id=model.pieces.pad_id, store=store),
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
@@ -212,4 +215,5 @@ def training_arguments(training: TrainingSettings, output: Path, *, progress: bo
         label_names=[],
         disable_tqdm=not progress,
         dataloader_pin_memory=False,
+        dataloader_num_workers=training.workers,
     )

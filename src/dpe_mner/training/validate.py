@@ -45,7 +45,7 @@ class Validator:
         options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=self.batch_size, threshold=0.0)
         was_training = model.training
         model.eval()
-        predictions = list(Predictor(model, model.pieces)(self.posts, options))
+        predictions = list(Predictor(model, model.pieces, model.pictures)(self.posts, options))
         model.train(was_training)
         found = [[(e.start, e.end, e.label, e.score) for e in p.entities] for p in predictions]
         rows = [

@@ -1,0 +1,104 @@
+"""y_c and the features of y_f: the spatial map of any transformers image backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpe_mner.pictures.kinds import Half
+from dpe_mner.pictures.weights import ProviderError, fingerprint, load_part, quiet_transformers
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Backbone:
+    """Pictures to maps of blocks.
+
+    Convolutional backbones (ResNet, MobileNet, ConvNeXt) give their last map; transformers (ViT, CLIP, SigLIP) their
+    patch grid without class and register tokens. The backbone's own preprocessing is used.
+
+    Args:
+        name: Hub id or folder.
+        device: Where it computes.
+
+    Raises:
+        ProviderError: If it cannot be loaded or gives no map.
+    """
+
+    def __init__(self, name: str, *, device: str = "cpu") -> None:
+        from transformers import AutoImageProcessor, AutoModel
+
+        self.name = name
+        self.device = device
+        processor = load_part("image backbone", name, lambda: AutoImageProcessor.from_pretrained(name))
+        model = load_part("image backbone", name, lambda: AutoModel.from_pretrained(name, dtype=torch.float32))
+        self.processor: Any = processor
+        vision = getattr(model, "vision_model", model)  # CLIP and SigLIP come with a text tower nobody needs
+        self.model: Any = vision.to(device).eval()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of weights and preprocessing."""
+        return fingerprint(self.name, commit=getattr(self.model.config, "_commit_hash", None))
+
+    @cached_property
+    def channels(self) -> int:
+        """Channels of the map."""
+        from dpe_mner.pictures.opening import pillow
+
+        return int(self.maps([pillow().new("RGB", (64, 64))])[0].shape[-1])
+
+    def pixels(self, images: Sequence[Image]) -> Tensor:
+        """Preprocessed pictures. *Shape:* (n, 3, H, W)."""
+        with quiet_transformers():
+            values: Tensor = self.processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return values
+
+    @torch.inference_mode()
+    def maps(self, images: Sequence[Image], *, pool: int | None = None) -> list[Half]:
+        """Blocks of each picture, in half precision.
+
+        Args:
+            images: RGB.
+            pool: Average to pool x pool blocks.
+
+        Returns:
+            One array a picture. *Shape:* (G, channels)
+        """
+        results: list[Half] = []
+        # On a CPU convolutions are fastest one picture at a time, and the result then depends on the picture alone.
+        size = 1 if torch.device(self.device).type == "cpu" else 32
+        for start in range(0, len(images), size):
+            maps = self.forward(self.pixels(images[start : start + size]))
+            if pool is not None and pool < max(maps.shape[-2:]):
+                maps = torch.nn.functional.adaptive_avg_pool2d(maps, pool)
+            blocks = maps.flatten(2).transpose(1, 2).float().cpu().numpy()
+            results.extend(np.clip(blocks, -65504, 65504).astype(np.float16))
+        return results
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The spatial map of preprocessed pictures. *Shape:* (n, channels, rows, columns).
+
+        Raises:
+            ProviderError: If the model gives none.
+        """
+        states = self.model(pixels.to(self.device)).last_hidden_state
+        if states.ndim == 4:
+            return states
+        config = self.model.config
+        patch = getattr(config, "patch_size", None)
+        if states.ndim != 3 or not isinstance(patch, int):
+            raise ProviderError(f"image backbone {self.name!r}: gives no spatial map (a {type(self.model).__name__})")
+        rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
+        extra = states.shape[1] - rows * columns  # class and register tokens come first
+        if extra < 0:
+            raise ProviderError(
+                f"image backbone {self.name!r}: {states.shape[1]} tokens for {rows} x {columns} patches"
+            )
+        return states[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))

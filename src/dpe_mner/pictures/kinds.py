@@ -1,0 +1,90 @@
+"""What is made of one picture, before any network of ours sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Kind = Literal["grid", "caption", "regions", "tags", "ocr"]
+KINDS: tuple[Kind, ...] = ("grid", "caption", "regions", "tags", "ocr")
+REPRESENTATION: dict[Kind, str] = {"grid": "y_c", "caption": "y_ct", "regions": "y_f", "tags": "y_ft", "ocr": "y_ct"}
+
+Half = NDArray[np.float16]
+Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
+
+
+@dataclass(frozen=True)
+class Detection:
+    """An object found in a picture."""
+
+    label: str
+    score: float
+    box: Box
+
+
+@dataclass(frozen=True)
+class Regions:
+    """y_f of one picture.
+
+    Attributes:
+        features: In half precision, as they are stored. *Shape:* (R, blocks, channels)
+        boxes: Where the R regions lie.
+        labels: What the detector or grounding called them.
+    """
+
+    features: Half
+    boxes: Sequence[Box]
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PictureParts:
+    """Everything made of one picture; None is a part that was not asked for or could not be made.
+
+    Attributes:
+        grid: y_c. *Shape:* (G, channels)
+        caption: For y_ct.
+        regions: y_f.
+        tags: For y_ft, best first.
+        ocr: Text read in the picture; joins y_ct.
+        warnings: What could not be made, and why.
+    """
+
+    grid: Half | None = None
+    caption: str | None = None
+    regions: Regions | None = None
+    tags: Sequence[Detection] | None = None
+    ocr: str | None = None
+    warnings: Sequence[str] = field(default_factory=tuple)
+
+
+def crop(image: Image, box: Box, *, least: int = 8) -> Image:
+    """The part of a picture inside a box, never smaller than ``least`` pixels a side where the picture allows."""
+    width, height = image.size
+    left, right = _widened(box[0] * width, box[2] * width, width, least)
+    top, bottom = _widened(box[1] * height, box[3] * height, height, least)
+    return image.crop((left, top, right, bottom))
+
+
+def _widened(low: float, high: float, size: int, least: int) -> tuple[int, int]:
+    first, last = max(int(low), 0), min(int(np.ceil(high)), size)
+    missing = min(least, size) - (last - first)
+    if missing > 0:
+        first = max(first - missing // 2 - 1, 0)
+        last = min(max(last, first + least), size)
+        first = max(min(first, last - least), 0)
+    return first, last
+
+
+def clip_box(left: float, top: float, right: float, bottom: float) -> Box:
+    """A box inside the picture."""
+    left, right = sorted((min(max(left, 0.0), 1.0), min(max(right, 0.0), 1.0)))
+    top, bottom = sorted((min(max(top, 0.0), 1.0), min(max(bottom, 0.0), 1.0)))
+    return (left, top, right, bottom)

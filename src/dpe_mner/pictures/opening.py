@@ -1,0 +1,248 @@
+"""A picture from whatever the user has: path, bytes, PIL image or array, to upright RGB of bounded size.
+
+Whatever is wrong with it is a :class:`PictureError` with one line of reason; the post goes on without its picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpe_mner.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOST_BYTES = 100 * 2**20  # of a file
+MOST_ENCODED_PIXELS = 120_000_000  # in the file; a progressive JPEG holds them all in memory once
+MOST_PIXELS = 40_000_000  # decoded at once: 160 MB at four bytes; JPEGs are decoded at reduced size first
+_DOWNLOAD_SECONDS = 20.0
+_filter_lock = threading.Lock()
+
+
+class PictureError(Exception):
+    """Why a picture cannot be used, in one line."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An opened picture.
+
+    Attributes:
+        image: RGB, upright.
+        key: SHA-256 of its content: of the file's bytes, or of the pixels of an image in memory.
+        scale: Pixels of the original for one of ``image``.
+    """
+
+    image: Image
+    key: str
+    scale: float = 1.0
+
+
+def picture_name(source: object) -> str:
+    """How messages call a picture."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
+
+
+def read_bytes(source: object, *, fetch_urls: bool = False) -> bytes:
+    """The encoded bytes of a path or URL.
+
+    Raises:
+        PictureError: If there is none, or it must not or cannot be read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    name = os.fspath(source)  # type: ignore[call-overload]
+    if str(name).startswith(("http://", "https://")):
+        return _download(str(name), allowed=fetch_urls)
+    path = Path(name)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise PictureError("is a folder, not a picture")
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError("is not a regular file")
+        if status.st_size == 0:
+            raise PictureError("is empty")
+        if status.st_size > MOST_BYTES:
+            raise PictureError(f"has {status.st_size / 2**20:.0f} MB; at most {MOST_BYTES >> 20} are read")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PictureError("no such file") from None
+    except PermissionError:
+        raise PictureError("permission denied") from None
+    except (OSError, ValueError) as error:
+        raise PictureError(f"cannot be read ({_line(error)})") from None
+
+
+def open_picture(source: object, *, longest_side: int = 1024, fetch_urls: bool = False) -> Picture:
+    """Open, check, turn upright and bring to RGB.
+
+    Args:
+        source: Path, URL, bytes, ``PIL.Image.Image``, or array of shape (H, W), (H, W, 3) or (H, W, 4), uint8 or
+            floats from 0 to 1.
+        longest_side: Bigger pictures are reduced; big JPEGs are decoded at reduced size at once.
+        fetch_urls: Download what starts with http; refused unless asked for.
+
+    Raises:
+        PictureError: With the reason.
+        InputError: If Pillow is not installed.
+    """
+    image_module = pillow()
+    if isinstance(source, image_module.Image):
+        return _finish(source, _pixel_key(source), longest_side)
+    if hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
+        image = _from_array(source)
+        return _finish(image, _pixel_key(image), longest_side)
+    if not isinstance(source, str | bytes | bytearray | memoryview | os.PathLike):
+        raise PictureError(f"a picture is a path, bytes, a PIL image or an array, not {type(source).__name__}")
+    data = read_bytes(source, fetch_urls=fetch_urls)
+    return decode(data, longest_side=longest_side)
+
+
+def decode(data: bytes, *, longest_side: int = 1024) -> Picture:
+    """Open encoded bytes.
+
+    Raises:
+        PictureError: With the reason.
+    """
+    image_module = pillow()
+    if not data:
+        raise PictureError("is empty")
+    key = content_key(data)
+    try:
+        with _open_quietly(data) as image:
+            original = image.size
+            if original[0] * original[1] > MOST_ENCODED_PIXELS:
+                raise PictureError(
+                    f"has {original[0]} x {original[1]} pixels; at most {MOST_ENCODED_PIXELS // 10**6} million are read"
+                )
+            image.draft("RGB", (longest_side, longest_side))  # JPEG: decode at 1/2, 1/4, 1/8; others: nothing
+            return _finish(image, key, longest_side, original=original)
+    except PictureError:
+        raise
+    except image_module.UnidentifiedImageError:
+        raise PictureError("is not a picture, or of a format that cannot be read") from None
+    except image_module.DecompressionBombError:
+        raise PictureError("has too many pixels to be decoded safely") from None
+    except MemoryError:
+        raise PictureError("needs too much memory") from None
+    except Exception as error:  # Pillow's plugins raise many kinds for damaged files
+        raise PictureError(f"cannot be decoded ({_line(error)})") from None
+
+
+def content_key(data: bytes) -> str:
+    """Key of encoded bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def pillow() -> Any:
+    """``PIL.Image``.
+
+    Raises:
+        InputError: With the install command.
+    """
+    try:
+        import PIL.Image
+    except ImportError:
+        raise InputError("pictures need Pillow; pip install 'dpe-mner[pictures]'") from None
+    return PIL.Image
+
+
+def _finish(image: Image, key: str, longest_side: int, *, original: tuple[int, int] | None = None) -> Picture:
+    from PIL import ImageOps
+
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise PictureError("has no pixels")
+    if width * height > MOST_PIXELS:
+        raise PictureError(f"has {width} x {height} pixels; at most {MOST_PIXELS // 10**6} million are decoded")
+    original = original or image.size
+    image = ImageOps.exif_transpose(image)
+    if max(image.size) > longest_side:
+        image = image if image.mode in {"RGB", "L", "CMYK"} else _to_rgb(image)
+        image.thumbnail((longest_side, longest_side), reducing_gap=3.0)
+    image = _to_rgb(image)
+    return Picture(image, key, max(original) / max(image.size))
+
+
+def _to_rgb(image: Image) -> Image:
+    """RGB; 16-bit grey is scaled, transparency laid on white."""
+    if image.mode == "RGB":
+        return image.copy() if image.readonly else image
+    if image.mode.startswith(("I;16", "I")) or image.mode == "F":
+        import numpy as np
+
+        values = np.asarray(image, dtype=np.float32)
+        top = 65535.0 if values.max() > 255 else 255.0 if values.max() > 1 else 1.0
+        return pillow().fromarray((values.clip(0, top) / top * 255).astype(np.uint8)).convert("RGB")
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = pillow().new("RGBA", image.size, (255, 255, 255, 255))
+        ground.alpha_composite(image)
+        return ground.convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_array(source: object) -> Image:
+    import numpy as np
+
+    array = np.asarray(source)
+    if array.ndim == 3 and array.shape[0] in {1, 3} and array.shape[-1] not in {1, 3, 4}:
+        array = np.moveaxis(array, 0, -1)  # channels first, as tensors have them
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[-1] not in {3, 4}) or 0 in array.shape:
+        raise PictureError(f"an array of shape {array.shape} is no picture; expected (H, W), (H, W, 3) or (H, W, 4)")
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise PictureError("an array of floats must lie between 0 and 1")
+        array = (array * 255).round()
+    elif array.dtype == np.bool_:
+        array = array * np.uint8(255)
+    elif array.min() < 0 or array.max() > 255:
+        raise PictureError("an array of whole numbers must lie between 0 and 255")
+    return pillow().fromarray(np.ascontiguousarray(array.astype(np.uint8)))
+
+
+def _pixel_key(image: Image) -> str:
+    try:
+        content = image.tobytes()
+    except Exception as error:  # a lazily opened file may turn out damaged only now
+        raise PictureError(f"cannot be decoded ({_line(error)})") from None
+    return hashlib.sha256(f"{image.mode}{image.size}".encode() + content).hexdigest()
+
+
+def _download(url: str, *, allowed: bool) -> bytes:
+    if not allowed:
+        raise PictureError("is a URL; nothing is downloaded unless you ask for it (fetch_urls / --fetch-urls)")
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=_DOWNLOAD_SECONDS) as answer:
+            data = answer.read(MOST_BYTES + 1)
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        raise PictureError(f"cannot be downloaded ({_line(error)})") from None
+    if len(data) > MOST_BYTES:
+        raise PictureError(f"is larger than {MOST_BYTES >> 20} MB")
+    return bytes(data)
+
+
+def _open_quietly(data: bytes) -> Image:
+    """Read the header. Pillow warns of large pictures there; ours is an error with a reason instead."""
+    with _filter_lock, warnings.catch_warnings():  # warning filters belong to the whole process
+        warnings.simplefilter("ignore")
+        image: Image = pillow().open(io.BytesIO(data))
+        return image
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,0 +1,339 @@
+"""Pictures to parts: the one interface to all providers, chosen by settings, loaded when first needed.
+
+A provider that cannot be had is named once and its part stays out; the others work on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dpe_mner.errors import InputError, nearest
+from dpe_mner.pictures.backbone import Backbone
+from dpe_mner.pictures.captioner import Captioner
+from dpe_mner.pictures.detectors import Detector, GroundingDetector, load_detector
+from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Detection, Half, Kind, PictureParts, Regions, crop
+from dpe_mner.pictures.ocr import TextReader
+from dpe_mner.pictures.opening import Picture
+from dpe_mner.pictures.phrases import noun_phrases
+from dpe_mner.pictures.weights import ProviderError
+from dpe_mner.settings import PictureSettings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_WEIGHT_KEYS = {"model", "backbone", "fingerprint"}  # where weights lie says nothing of what they are
+_CAPTION_BATCH = 8
+
+
+class PictureReader:
+    """Makes the parts of pictures.
+
+    Args:
+        settings: Which parts, by which models.
+        device: Where the models compute.
+        models: Where models lie on this machine, by kind: ``{"grid": "folder", "tags": "file.onnx"}``; the settings'
+            own names when not given. Regions take ``regions`` for their detector or grounding model.
+
+    Raises:
+        InputError: If ``models`` names no kind.
+    """
+
+    def __init__(
+        self, settings: PictureSettings, *, device: str = "cpu", models: Mapping[str, str] | None = None
+    ) -> None:
+        self.settings = with_models(settings, models or {})
+        self.device = device
+        self._loaded: dict[tuple[str, str], Any] = {}
+        self._problems: dict[Kind, str | None] = {}
+        self._notes: dict[Kind, str] = {}
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Parts the settings ask for."""
+        return [kind for kind in KINDS if getattr(self.settings, kind) is not None]
+
+    def problem(self, kind: Kind) -> str | None:
+        """Why a part cannot be made here, or None. Loads the part's models."""
+        if kind not in self._problems:
+            try:
+                self._problems[kind] = None
+                self._compare(kind, self._made_by(kind))
+            except ProviderError as error:
+                self._problems[kind] = f"{REPRESENTATION[kind]} ({kind}) is left out: {error}"
+        return self._problems[kind]
+
+    def note(self, kind: Kind) -> str | None:
+        """That a part is made with other weights than the settings remember, or None."""
+        return self._notes.get(kind)
+
+    def _compare(self, kind: Kind, found: str) -> None:
+        remembered = getattr(self.settings, kind).fingerprint
+        if remembered is not None and remembered != found:
+            self._notes[kind] = (
+                f"{REPRESENTATION[kind]} ({kind}) is made with other weights ({found}) than in training ({remembered})"
+            )
+
+    def signature(self, kind: Kind) -> dict[str, Any]:
+        """What a part depends on besides the picture: settings and weights.
+
+        Raises:
+            ProviderError: If the weights cannot be had.
+        """
+        return bare_signature(self.settings, kind) | {"weights": self.fingerprint(kind)}
+
+    def fingerprint(self, kind: Kind) -> str:
+        """Of all weights a part is made with: as the settings remember it, else read off the weights.
+
+        Raises:
+            ProviderError: If it is not remembered and the weights cannot be had.
+        """
+        remembered: str | None = getattr(self.settings, kind).fingerprint
+        return remembered or self._made_by(kind)
+
+    def _made_by(self, kind: Kind) -> str:
+        return "+".join(str(load().fingerprint) for load in self._needs(kind))
+
+    def with_fingerprints(self) -> PictureSettings:
+        """The settings, remembering the weights; what training saves with the checkpoint.
+
+        Raises:
+            InputError: If a part's weights cannot be had.
+        """
+        values = self.settings.model_dump()
+        for kind in self.kinds:
+            try:
+                values[kind]["fingerprint"] = self.fingerprint(kind)
+            except ProviderError as error:
+                raise InputError(str(error)) from None
+        return PictureSettings.model_validate(values)
+
+    def key(self, kind: Kind) -> str:
+        """The signature as a short hash: a changed setting or other weights give another key."""
+        return signature_key(self.signature(kind))
+
+    def channels(self, kind: Kind) -> int | None:
+        """Channels of the features of ``grid`` or ``regions``; None for the others."""
+        if kind == "grid":
+            return self._backbone(str(self.settings.grid and self.settings.grid.model)).channels
+        return self._backbone(self._region_backbone).channels if kind == "regions" else None
+
+    def query(self, text: str | None) -> list[str]:
+        """What regions depend on besides picture and settings: the post's noun phrases when they are grounded."""
+        grounded = self.settings.regions is not None and self.settings.regions.grounding is not None
+        return noun_phrases(text) if grounded and text else []
+
+    def __call__(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        kinds: Sequence[Kind] | None = None,
+        queries: Sequence[Sequence[str]] | None = None,
+        crops: Sequence[Sequence[Image]] | None = None,
+    ) -> list[PictureParts]:
+        """Make parts.
+
+        Args:
+            pictures: n of them.
+            kinds: Which parts; all that the settings ask for when not given.
+            queries: Noun phrases of each picture's post.
+            crops: Ready-made crops of each picture.
+
+        Returns:
+            The parts of each, with a warning for each part that cannot be made.
+        """
+        wanted = [kind for kind in self.kinds if kinds is None or kind in kinds]
+        usable = [kind for kind in wanted if self.problem(kind) is None]
+        warnings = tuple(line for kind in wanted if (line := self.problem(kind) or self.note(kind)) is not None)
+        images = [picture.image for picture in pictures]
+        settings = self.settings
+        grids: Sequence[Half | None] = [None] * len(images)
+        if "grid" in usable and settings.grid is not None:
+            grids = self._backbone(settings.grid.model).maps(images, pool=settings.grid.pool)
+        captions: list[str | None] = [None] * len(images)
+        if "caption" in usable:
+            captions = [
+                c
+                for k in range(0, len(images), _CAPTION_BATCH)
+                for c in self._captioner()(images[k : k + _CAPTION_BATCH])
+            ]
+        found = self._detect(images, usable)
+        tags = [self._tags(found, k) if "tags" in usable else None for k in range(len(images))]
+        regions: list[Regions | None] = [None] * len(images)
+        if "regions" in usable:
+            regions = [
+                self._regions(image, found, k, queries[k] if queries else (), crops[k] if crops else ())
+                for k, image in enumerate(images)
+            ]
+        texts = [self._text_reader()(image) if "ocr" in usable else None for image in images]
+        return [
+            PictureParts(grid, caption, region, tag, text, warnings)
+            for grid, caption, region, tag, text in zip(grids, captions, regions, tags, texts, strict=True)
+        ]
+
+    def _detect(self, images: Sequence[Image], usable: Sequence[Kind]) -> dict[str, list[list[Detection]]]:
+        """Detections by model: a detector that serves tags and regions runs once."""
+        least: dict[str, float] = {}
+        for section in self._detectors(usable):
+            least[section.model] = min(section.threshold, least.get(section.model, 1.0))
+        return {name: self._detector(name)(images, threshold=threshold) for name, threshold in least.items()}
+
+    def _detectors(self, usable: Sequence[Kind]) -> list[Any]:
+        sections = [self.settings.tags if "tags" in usable else None]
+        if "regions" in usable and self.settings.regions is not None:
+            sections.append(self.settings.regions.detector)
+        return [section for section in sections if section is not None]
+
+    def _tags(self, found: Mapping[str, list[list[Detection]]], k: int) -> list[Detection]:
+        """The best objects of different names."""
+        section = self.settings.tags
+        assert section is not None
+        best: dict[str, Detection] = {}
+        for detection in found[section.model][k]:
+            if detection.score >= section.threshold:
+                best.setdefault(detection.label, detection)
+        return list(best.values())[: section.count]
+
+    def _regions(
+        self,
+        image: Image,
+        found: Mapping[str, list[list[Detection]]],
+        k: int,
+        query: Sequence[str],
+        crops: Sequence[Image],
+    ) -> Regions:
+        section = self.settings.regions
+        assert section is not None
+        places: list[Detection] = []
+        if section.detector is not None:
+            limit = section.detector.threshold
+            places = [d for d in found[section.detector.model][k] if d.score >= limit][: section.count]
+        elif section.grounding is not None:
+            places = self._grounding()(image, query)[: min(section.count, section.grounding.count)]
+        else:
+            crops = list(crops)[: section.count]
+            places = [Detection("", 1.0, (0.0, 0.0, 1.0, 1.0)) for _ in crops]
+        backbone = self._backbone(self._region_backbone)
+        parts = list(crops) if section.crops else [crop(image, place.box) for place in places]
+        maps = backbone.maps(parts, pool=section.pool)
+        features = np.stack(maps) if maps else np.zeros((0, 1, backbone.channels), dtype=np.float16)
+        return Regions(features, [p.box for p in places], [p.label for p in places])
+
+    @property
+    def _region_backbone(self) -> str:
+        regions, grid = self.settings.regions, self.settings.grid
+        own = regions.backbone if regions is not None else None
+        return own or (grid.model if grid is not None else "")
+
+    def _needs(self, kind: Kind) -> list[Callable[[], Any]]:
+        settings = self.settings
+        if kind == "grid":
+            assert settings.grid is not None
+            name = settings.grid.model
+            return [lambda: self._backbone(name)]
+        if kind == "caption":
+            return [self._captioner]
+        if kind == "ocr":
+            return [self._text_reader]
+        if kind == "tags":
+            assert settings.tags is not None
+            model = settings.tags.model
+            return [lambda: self._detector(model)]
+        assert settings.regions is not None
+        needs: list[Callable[[], Any]] = [lambda: self._backbone(self._region_backbone)]
+        if settings.regions.detector is not None:
+            detector = settings.regions.detector.model
+            needs.append(lambda: self._detector(detector))
+        if settings.regions.grounding is not None:
+            needs.append(self._grounding)
+        return needs
+
+    def _once(self, what: str, name: str, make: Callable[[], Any]) -> Any:
+        if (what, name) not in self._loaded:
+            self._loaded[what, name] = make()
+        return self._loaded[what, name]
+
+    def _backbone(self, name: str) -> Backbone:
+        return self._once("backbone", name, lambda: Backbone(name, device=self.device))
+
+    def _captioner(self) -> Captioner:
+        section = self.settings.caption
+        assert section is not None
+        return self._once("captioner", section.model, lambda: Captioner(section, device=self.device))
+
+    def _detector(self, name: str) -> Detector:
+        sections = {s.model: s for s in self._detectors(KINDS)}
+        make = lambda: load_detector(sections[name], device=self.device)  # noqa: E731
+        return self._once("detector", name, make)
+
+    def _grounding(self) -> GroundingDetector:
+        section = self.settings.regions.grounding if self.settings.regions is not None else None
+        assert section is not None
+        return self._once("grounding", section.model, lambda: GroundingDetector(section, device=self.device))
+
+    def _text_reader(self) -> TextReader:
+        section = self.settings.ocr
+        assert section is not None
+        return self._once("ocr", "rapidocr", lambda: TextReader(section))
+
+
+def bare_signature(settings: PictureSettings, kind: Kind) -> dict[str, Any]:
+    """What a part depends on besides picture and weights."""
+    section = getattr(settings, kind).model_dump()
+    return {"kind": kind, "longest_side": settings.longest_side, "settings": _without(section, _WEIGHT_KEYS)}
+
+
+def signature_key(signature: Mapping[str, Any]) -> str:
+    """A short hash of a signature."""
+    return hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def with_models(settings: PictureSettings, models: Mapping[str, str]) -> PictureSettings:
+    """The settings with models that lie elsewhere on this machine.
+
+    Raises:
+        InputError: If a name is no kind, or of a part the settings do not have.
+    """
+    values = settings.model_dump()
+    for kind, name in models.items():
+        if kind not in KINDS or kind == "ocr":
+            raise InputError(
+                f"no picture model is called {kind!r}{nearest(kind, KINDS)}; known: grid, caption, regions, tags"
+            )
+        section = values[kind]
+        if section is None:
+            values[kind] = _fresh(kind, name)
+            continue
+        if kind == "regions":
+            part = "detector" if section["detector"] is not None else "grounding"
+            if section[part] is not None:
+                section[part]["model"] = name
+        else:
+            section["model"] = name
+    grid = models.get("grid")
+    if grid is not None and values["regions"] is not None and values["regions"]["backbone"] is not None:
+        values["regions"]["backbone"] = grid
+    return PictureSettings.model_validate(values)
+
+
+def _fresh(kind: str, name: str) -> dict[str, Any]:
+    """A part the checkpoint was not trained with: captions and tags are text, which every checkpoint reads.
+
+    Raises:
+        InputError: For image features: nothing in the network was trained to read them.
+    """
+    if kind not in {"caption", "tags"}:
+        raise InputError(f"picture model {kind}={name}: this model was trained without {REPRESENTATION[kind]}")  # type: ignore[index]
+    return {"model": name}
+
+
+def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {
+        key: _without(value, names) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in names
+    }

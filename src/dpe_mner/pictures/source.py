@@ -1,0 +1,180 @@
+"""Posts to the parts of their pictures: from a store where it has them, else made on the spot.
+
+What comes with the post wins: a given caption is never replaced, given tags neither.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dpe_mner.pictures.kinds import Kind, PictureParts
+from dpe_mner.pictures.opening import Picture, PictureError, content_key, open_picture, picture_name, read_bytes
+from dpe_mner.pictures.reader import PictureReader
+from dpe_mner.pictures.store import PictureStore, region_part
+from dpe_mner.pictures.weights import ProviderError
+from dpe_mner.types import Post
+
+
+@dataclass(frozen=True)
+class Illustrated:
+    """A post with its picture's captions and tags filled in, and all parts."""
+
+    post: Post
+    parts: PictureParts
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """Where a post's stored parts lie: key of the picture, part key of each kind."""
+
+    key: str
+    parts: dict[Kind, str]
+
+
+class PictureSource:
+    """Gives posts the parts of their pictures.
+
+    Args:
+        reader: Makes parts.
+        store: Looked into first.
+        images: Folder that the store's file names count from.
+        fetch_urls: Download pictures given as URLs.
+    """
+
+    def __init__(
+        self,
+        reader: PictureReader,
+        *,
+        store: PictureStore | None = None,
+        images: str | os.PathLike[str] | None = None,
+        fetch_urls: bool = False,
+    ) -> None:
+        self.reader = reader
+        self.store = store
+        self.images = Path(images) if images is not None else None
+        self.fetch_urls = fetch_urls
+
+    def __call__(self, posts: Sequence[Post]) -> list[Illustrated]:
+        """Parts of each post's picture; a post without one gets none, one whose picture fails gets a warning."""
+        results = [Illustrated(post, PictureParts()) for post in posts]
+        waiting: list[tuple[int, Picture, list[Kind]]] = []
+        for k, post in enumerate(posts):
+            if post.image is None:
+                continue
+            wanted = [kind for kind in self.reader.kinds if needed(kind, post)]
+            if not wanted:
+                continue
+            parts = self._stored(post, wanted)
+            rest = [kind for kind in wanted if getattr(parts, kind) is None]
+            results[k] = Illustrated(post, parts)
+            if rest:
+                try:
+                    waiting.append((k, self._open(post), rest))
+                except PictureError as error:
+                    line = f"{picture_name(post.image)}: {error}; the text is used without it"
+                    results[k] = Illustrated(post, replace(parts, warnings=(line,)))
+        self._make(posts, waiting, results)
+        return [Illustrated(illustrate(found.post, found.parts), found.parts) for found in results]
+
+    def _make(
+        self, posts: Sequence[Post], waiting: Sequence[tuple[int, Picture, list[Kind]]], results: list[Illustrated]
+    ) -> None:
+        """Fill in what the store does not have, pictures that lack the same parts together."""
+        groups: dict[tuple[Kind, ...], list[tuple[int, Picture]]] = {}
+        for k, picture, rest in waiting:
+            groups.setdefault(tuple(rest), []).append((k, picture))
+        for kinds, members in groups.items():
+            made = self.reader(
+                [picture for _, picture in members],
+                kinds=kinds,
+                queries=[self.reader.query(post_text(posts[k])) for k, _ in members],
+            )
+            for (k, _), new in zip(members, made, strict=True):
+                filled = {kind: getattr(new, kind) for kind in kinds}
+                results[k] = Illustrated(posts[k], replace(results[k].parts, **filled, warnings=new.warnings))
+
+    def _open(self, post: Post) -> Picture:
+        side = self.reader.settings.longest_side
+        return open_picture(post.image, longest_side=side, fetch_urls=self.fetch_urls)
+
+    def locate(self, post: Post) -> StoredPicture | None:
+        """Where the store holds a post's picture; None when it does not know it."""
+        key = self._key(post)
+        if key is None:
+            return None
+        found: dict[Kind, str] = {}
+        for kind in self.reader.kinds:
+            try:
+                part = self.reader.key(kind)
+            except ProviderError:
+                continue
+            found[kind] = region_part(part, self.reader.query(post_text(post))) if kind == "regions" else part
+        return StoredPicture(key, found)
+
+    def _key(self, post: Post) -> str | None:
+        if self.store is None or post.image is None:
+            return None
+        if isinstance(post.image, str | os.PathLike):
+            path = Path(post.image)
+            for name in dict.fromkeys((self._relative(path), path.name)):
+                seen = self.store.seen(name)
+                if seen is not None and (not path.is_file() or path.stat().st_size == seen.size):
+                    return seen.key
+        elif not isinstance(post.image, bytes | bytearray | memoryview):
+            return None
+        try:
+            return content_key(read_bytes(post.image))
+        except PictureError:
+            return None
+
+    def _relative(self, path: Path) -> str:
+        if self.images is not None and path.is_relative_to(self.images):
+            return str(path.relative_to(self.images))
+        return path.name
+
+    def _stored(self, post: Post, wanted: Sequence[Kind]) -> PictureParts:
+        place = self.locate(post)
+        if place is None or self.store is None:
+            return PictureParts()
+        found = {kind: load_part_of(self.store, place, kind) for kind in wanted if kind in place.parts}
+        return PictureParts(**found)  # type: ignore[arg-type]
+
+
+def load_part_of(store: PictureStore, place: StoredPicture, kind: Kind) -> object:
+    """One part from a store, None when it is not there."""
+    part = place.parts[kind]
+    if kind == "grid":
+        return store.features(place.key, part)
+    if kind == "regions":
+        return store.regions(place.key, part)
+    if kind == "tags":
+        return store.tags(place.key, part)
+    return store.text(place.key, part)
+
+
+def needed(kind: Kind, post: Post) -> bool:
+    """Whether a part is to be made for a post: not when the post brings it."""
+    if kind == "caption":
+        return post.caption is None
+    if kind == "tags":
+        return post.tags is None
+    return True
+
+
+def illustrate(post: Post, parts: PictureParts) -> Post:
+    """The post with caption (and text read in the picture) and tags filled in."""
+    caption = post.caption if post.caption is not None else parts.caption
+    if parts.ocr:
+        caption = f"{caption} {parts.ocr}" if caption else parts.ocr
+    tags = post.tags
+    if tags is None and parts.tags is not None:
+        tags = [detection.label for detection in parts.tags]
+    return replace(post, caption=caption, tags=tags)
+
+
+def post_text(post: Post) -> str:
+    """A post's text, its words joined when it has no other."""
+    return post.text if post.text is not None else " ".join(post.words or ())
