@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import stat
 import threading
@@ -124,7 +125,9 @@ def decode(data: bytes, *, longest_side: int = 1024) -> Picture:
                 raise PictureError(
                     f"has {original[0]} x {original[1]} pixels; at most {MOST_ENCODED_PIXELS // 10**6} million are read"
                 )
-            image.draft("RGB", (longest_side, longest_side))  # JPEG: decode at 1/2, 1/4, 1/8; others: nothing
+            share = longest_side / max(*original, longest_side)
+            wanted = math.ceil(original[0] * share), math.ceil(original[1] * share)
+            image.draft("RGB", wanted)  # JPEG: decode at 1/2, 1/4, 1/8, not below this; others: nothing
             return _finish(image, key, longest_side, original=original)
     except PictureError:
         raise

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from dpe_mner.data.words import split_text
 
 MOST_WORDS = 4
+_LINK = re.compile(r"https?://\S+|www\.\S+", re.IGNORECASE)
 # Words that end a phrase: articles, pronouns, prepositions, conjunctions, auxiliaries, adverbs and the commonest verbs.
 _ENDS = frozenset(
     """a about after again all also always am an and any are as at away back be because been before being both but by
@@ -36,8 +39,8 @@ def noun_phrases(text: str, *, most: int = 8) -> list[str]:
                 phrases.append(phrase)
             run.clear()
 
-    for word in split_text(text).words:
-        if word.lower() in _ENDS or not any(c.isalpha() for c in word) or word.lower().startswith("http"):
+    for word in split_text(_LINK.sub(" . ", text)).words:
+        if word.lower() in _ENDS or not any(c.isalpha() for c in word):
             close()
         else:
             run.append(word)

@@ -81,6 +81,7 @@ class PictureStore:
         """The map of this process: one that was forked must not use its parent's."""
         if self._opened is None or self._opened[0] != os.getpid():
             key = (os.getpid(), str(self.folder.resolve()))
+            _forget_inherited()
             if not self.write and key in _OPEN:  # LMDB wants one map a process
                 self._opened = (os.getpid(), _OPEN[key])
                 return self._opened[1]
@@ -246,6 +247,12 @@ def region_part(part: str, query: Iterable[str]) -> str:
     if not phrases:
         return part
     return f"{part}-{hashlib.sha256(json.dumps(phrases).encode()).hexdigest()[:16]}"
+
+
+def _forget_inherited() -> None:
+    """Drop the maps of a process this one was forked from: they must not be used, and block opening anew."""
+    for inherited in [known for known in _OPEN if known[0] != os.getpid()]:
+        _OPEN.pop(inherited).close()
 
 
 def _part_key(picture: str, part: str) -> bytes:
