@@ -126,6 +126,5 @@ def main() -> None:
     print(f"silver F1 on {len(held_out)} held-out posts: {metrics['f1']:.2f}")
 
 
-
 if __name__ == "__main__":
     main()

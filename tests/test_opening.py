@@ -105,7 +105,9 @@ def png_of(width: int, height: int) -> bytes:
         return pack(">I", len(body)) + kind + body + pack(">I", zlib.crc32(kind + body))
 
     header = pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,9 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         print(path.name, error)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
-    shown = subprocess.run([sys.executable, "-c", script, BROKEN], capture_output=True, text=True, check=True, timeout=100)
+    shown = subprocess.run(
+        [sys.executable, "-c", script, BROKEN], capture_output=True, text=True, check=True, timeout=100
+    )
     *lines, megabytes = shown.stdout.splitlines()
     assert [line.split(" ", 1)[0] for line in lines if "(" not in line.split(" ", 1)[1][:1]] == [
         "huge_30000x30000.png",

@@ -290,7 +290,9 @@ def test_wrong_commands_are_one_line(folder, tmp_path, arguments, words):
 
 def test_an_empty_folder_is_one_line(tmp_path):
     (tmp_path / "none").mkdir()
-    assert_refused(run("extract", "--images", tmp_path / "none", "--output", tmp_path / "s", "--grid", "x"), "no picture")
+    assert_refused(
+        run("extract", "--images", tmp_path / "none", "--output", tmp_path / "s", "--grid", "x"), "no picture"
+    )
 
 
 def test_vinvl_files_become_visual_text(tmp_path):

@@ -197,9 +197,7 @@ def _summary(
 def import_visual(
     output: Annotated[Path, typer.Option("--output", help="Visual-text JSONL, or JSON of crops, to write.")],
     captions: Annotated[Path | None, typer.Option("--captions", help="VinVL/Oscar caption TSV.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="VinVL/Oscar label TSV: objects seen.")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="VinVL/Oscar label TSV: objects seen.")] = None,
     crops: Annotated[Path | None, typer.Option("--crops", help="HVPNeT's dictionary of crops (.pth).")] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dpe_mner.data.dataset import PICTURE_ENDINGS
 from dpe_mner.pictures.kinds import Kind, PictureParts
 from dpe_mner.pictures.opening import Picture, PictureError, content_key, open_picture, picture_name, read_bytes
 from dpe_mner.pictures.reader import PictureReader
@@ -119,7 +120,7 @@ class PictureSource:
             return None
         if isinstance(post.image, str | os.PathLike):
             path = Path(post.image)
-            for name in dict.fromkeys((self._relative(path), path.name)):
+            for name in self._names(path):
                 seen = self.store.seen(name)
                 if seen is not None and (not path.is_file() or path.stat().st_size == seen.size):
                     return seen.key
@@ -130,10 +131,13 @@ class PictureSource:
         except PictureError:
             return None
 
-    def _relative(self, path: Path) -> str:
-        if self.images is not None and path.is_relative_to(self.images):
-            return str(path.relative_to(self.images))
-        return path.name
+    def _names(self, path: Path) -> list[str]:
+        """Names a picture may have in the store; where the pictures are not, its ending is not known either."""
+        inside = self.images is not None and path.is_relative_to(self.images)
+        names = [str(path.relative_to(self.images)) if self.images is not None and inside else path.name, path.name]
+        if not path.is_file():
+            names += [str(Path(name).with_suffix(ending)) for name in names for ending in PICTURE_ENDINGS]
+        return list(dict.fromkeys(names))
 
     def _stored(self, post: Post, wanted: Sequence[Kind]) -> PictureParts:
         place = self.locate(post)

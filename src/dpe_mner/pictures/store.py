@@ -24,8 +24,16 @@ from dpe_mner.errors import InputError
 from dpe_mner.pictures.kinds import Detection, Kind, Regions
 
 FORMAT = 1
-_OPEN: dict[tuple[int, str], Any] = {}  # maps of this process by folder
 _MAP_SIZE = 2**40  # address space, not disk: the file grows as it is filled
+
+
+@dataclass(frozen=True)
+class _Map:
+    env: Any
+    writable: bool
+
+
+_OPEN: dict[tuple[int, str], _Map] = {}  # by process and folder
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class PictureStore:
         self._lmdb = lmdb
         self.folder = Path(folder)
         self.write = write
-        self._opened: tuple[int, Any] | None = None
+        self._path = str(self.folder.resolve())
         data = self.folder / "data.mdb"
         if not write and not data.is_file():
             raise InputError(f"{self.folder}: no store of pictures; make one with 'dpe-mner extract'")
@@ -78,37 +86,36 @@ class PictureStore:
 
     @property
     def _env(self) -> Any:
-        """The map of this process: one that was forked must not use its parent's."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            key = (os.getpid(), str(self.folder.resolve()))
-            _forget_inherited()
-            if not self.write and key in _OPEN:  # LMDB wants one map a process
-                self._opened = (os.getpid(), _OPEN[key])
-                return self._opened[1]
-            try:
-                if self.write:
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                env = self._lmdb.open(
-                    str(self.folder),
-                    map_size=_MAP_SIZE,
-                    readonly=not self.write,
-                    create=self.write,
-                    readahead=False,
-                    max_readers=512,
-                    lock=self.write or os.access(self.folder, os.W_OK),
-                )
-            except (self._lmdb.Error, OSError) as error:
-                raise InputError(f"{self.folder}: cannot be opened as a store of pictures ({error})") from None
-            self._opened = (os.getpid(), env)
-            _OPEN[key] = env
-        return self._opened[1]
+        """The map: one a process and folder, as LMDB wants it; one that was forked must not use its parent's."""
+        key = (os.getpid(), self._path)
+        known = _OPEN.get(key)
+        if known is not None and (known.writable or not self.write):
+            return known.env
+        if known is not None:
+            self.close()
+        _forget_inherited()
+        try:
+            if self.write:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            env = self._lmdb.open(
+                str(self.folder),
+                map_size=_MAP_SIZE,
+                readonly=not self.write,
+                create=self.write,
+                readahead=False,
+                max_readers=512,
+                lock=self.write or os.access(self.folder, os.W_OK),
+            )
+        except (self._lmdb.Error, OSError) as error:
+            raise InputError(f"{self.folder}: cannot be opened as a store of pictures ({error})") from None
+        _OPEN[key] = _Map(env, self.write)
+        return env
 
     def close(self) -> None:
-        """Give the map back."""
-        if self._opened is not None and self._opened[0] == os.getpid():
-            _OPEN.pop((os.getpid(), str(self.folder.resolve())), None)
-            self._opened[1].close()
-        self._opened = None
+        """Give the map back; whoever still reads opens it anew."""
+        known = _OPEN.pop((os.getpid(), self._path), None)
+        if known is not None:
+            known.env.close()
 
     def _check_format(self) -> None:
         found = self._get(b"format")
@@ -252,7 +259,7 @@ def region_part(part: str, query: Iterable[str]) -> str:
 def _forget_inherited() -> None:
     """Drop the maps of a process this one was forked from: they must not be used, and block opening anew."""
     for inherited in [known for known in _OPEN if known[0] != os.getpid()]:
-        _OPEN.pop(inherited).close()
+        _OPEN.pop(inherited).env.close()
 
 
 def _part_key(picture: str, part: str) -> bytes:

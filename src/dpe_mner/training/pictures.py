@@ -50,7 +50,7 @@ def prepare_pictures(recipe: Recipe, posts: Sequence[Post], *, log: Log) -> Sett
     if images is None and features is None:
         raise InputError("settings.pictures needs data.images (a folder of pictures) or data.features (a store)")
     folder = store_folder(recipe)
-    if images is not None:
+    if images is not None and (Path(images).is_dir() or features is None):
         _extract(reader, Path(images), posts, folder, log=log)
     store = PictureStore(folder)
     try:
