@@ -70,7 +70,7 @@ def evaluate(
     if models or features is not None or fetch_urls:
         loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
     check_labels(dataset.labels, loaded, where=str(data))
-    report = evaluate_posts(loaded, dataset.posts, options, quiet=quiet)
+    report = evaluate_posts(loaded, dataset.posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet))
     result = report.as_dict() | {
         "labels_sha256": dataset.sha256,
         "model": model or "bundled",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.gold import gold_characters
@@ -30,7 +30,12 @@ def require_labels(dataset: Dataset) -> None:
 
 
 def evaluate_posts(
-    model: DPEMNERModel, posts: Sequence[Post], options: PredictionOptions, *, quiet: bool = True
+    model: DPEMNERModel,
+    posts: Sequence[Post],
+    options: PredictionOptions,
+    *,
+    quiet: bool = True,
+    note: Callable[[str], None] | None = None,
 ) -> Report:
     """Predict and compare, strictly, in characters.
 
@@ -39,8 +44,12 @@ def evaluate_posts(
         posts: Labelled.
         options: How to predict.
         quiet: No progress bar.
+        note: Receives a line when posts were predicted without something they brought.
     """
     assert model.pieces is not None
     gold = [gold_characters(post, words_of(post)) for post in posts]
-    results = with_progress(Predictor(model, model.pieces, model.pictures)(posts, options), posts, quiet=quiet)
+    results = list(with_progress(Predictor(model, model.pieces, model.pictures)(posts, options), posts, quiet=quiet))
+    warned = [warning for result in results for warning in result.warnings]
+    if warned and note is not None:
+        note(f"warning: {len(warned)} posts had something left out, e.g. {warned[0]}")
     return score(gold, [[(e.start, e.end, e.label) for e in result.entities] for result in results])
