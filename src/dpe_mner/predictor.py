@@ -216,5 +216,8 @@ def _warnings(post: Post, words: Words, *, pictures: bool) -> list[str]:
         warnings.append("the post has no words")
     if post.image is not None and not pictures:
         name = picture_name(post.image)
-        warnings.append(f"{name}: picture not used; this model reads captions and tags, not raw pictures")
+        warnings.append(
+            f"{name}: picture not used; this model was trained on captions and tags: name a captioner "
+            "(--picture-model caption=MODEL) to have one made"
+        )
     return warnings
