@@ -53,11 +53,14 @@ def retrieval(model: DPEMNERModel, posts: list[Post], source: PictureSource) -> 
         times = torch.full((1, len(batch)), model.settings.noise.timesteps - 1)
         context = network.prepare(text, visual, times, model.noise.signal_share(times))
         pooled = {"token": ("t", masked_mean(context.x_t, context.word_mask)), "sentence": ("g", context.x_g[:, 0])}
+        together = torch.zeros(len(batch), len(batch))
         for name, (i, x) in pooled.items():
             for j in GRAINS:
                 logits = network.granularity(i).gate(j).logits(x, visual[j].pooled)  # type: ignore[arg-type]
+                together += logits.log_softmax(0)  # a picture that draws every text says nothing
                 own = logits.argmax(1) == torch.arange(len(batch))
                 hits.setdefault(f"{name} x {j}", []).extend(own[visual[j].present].tolist())
+        hits.setdefault("all together", []).extend((together.argmax(1) == torch.arange(len(batch))).tolist())
     return {name: 100 * sum(values) / len(values) for name, values in hits.items()}
 
 

@@ -13,11 +13,11 @@ import typer
 from dpe_mner.commands.console import note, wants_progress
 from dpe_mner.commands.options import Device, Quiet
 from dpe_mner.errors import InputError
-from dpe_mner.settings import PictureSettings, parse_section
 
 if TYPE_CHECKING:
     from dpe_mner.pictures.extract import ExtractReport
     from dpe_mner.pictures.reader import PictureReader
+    from dpe_mner.settings import PictureSettings
 
 _SHOWN_FAILURES = 20
 
@@ -110,6 +110,8 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
         except (OSError, ValueError) as error:
             raise InputError(f"{model}: no checkpoint ({str(error).splitlines()[0]})") from None
         return config.parsed.pictures
+    from dpe_mner.settings import PictureSettings, parse_section
+
     values: dict[str, Any] = {kind: {"model": own[kind]} for kind in ("grid", "caption", "tags") if kind in own}
     places = {
         "detector": {"model": own["regions"]} if "regions" in own else None,

@@ -18,6 +18,8 @@ from dpe_mner.pictures.store import PictureStore, region_part
 from dpe_mner.pictures.weights import ProviderError
 from dpe_mner.types import Post
 
+_OPEN_TOGETHER = 16  # decoded pictures in memory at once
+
 
 @dataclass(frozen=True)
 class Illustrated:
@@ -60,42 +62,40 @@ class PictureSource:
 
     def __call__(self, posts: Sequence[Post]) -> list[Illustrated]:
         """Parts of each post's picture; a post without one gets none, one whose picture fails gets a warning."""
-        results = [Illustrated(post, PictureParts()) for post in posts]
-        waiting: list[tuple[int, Picture, list[Kind]]] = []
+        found = [PictureParts() for _ in posts]
+        waiting: dict[tuple[Kind, ...], list[int]] = {}  # posts that lack the same parts are made together
         for k, post in enumerate(posts):
             if post.image is None:
                 continue
             wanted = [kind for kind in self.reader.kinds if needed(kind, post)]
-            if not wanted:
-                continue
-            parts = self._stored(post, wanted)
-            rest = [kind for kind in wanted if getattr(parts, kind) is None]
-            results[k] = Illustrated(post, parts)
+            found[k] = self._stored(post, wanted)
+            rest = tuple(kind for kind in wanted if getattr(found[k], kind) is None)
             if rest:
-                try:
-                    waiting.append((k, self._open(post), rest))
-                except PictureError as error:
-                    line = f"{picture_name(post.image)}: {error}; the text is used without it"
-                    results[k] = Illustrated(post, replace(parts, warnings=(line,)))
-        self._make(posts, waiting, results)
-        return [Illustrated(illustrate(found.post, found.parts), found.parts) for found in results]
+                waiting.setdefault(rest, []).append(k)
+        for kinds, members in waiting.items():
+            for start in range(0, len(members), _OPEN_TOGETHER):
+                self._make(posts, kinds, members[start : start + _OPEN_TOGETHER], found)
+        return [Illustrated(illustrate(post, parts), parts) for post, parts in zip(posts, found, strict=True)]
 
     def _make(
-        self, posts: Sequence[Post], waiting: Sequence[tuple[int, Picture, list[Kind]]], results: list[Illustrated]
+        self, posts: Sequence[Post], kinds: Sequence[Kind], members: Sequence[int], found: list[PictureParts]
     ) -> None:
-        """Fill in what the store does not have, pictures that lack the same parts together."""
-        groups: dict[tuple[Kind, ...], list[tuple[int, Picture]]] = {}
-        for k, picture, rest in waiting:
-            groups.setdefault(tuple(rest), []).append((k, picture))
-        for kinds, members in groups.items():
-            made = self.reader(
-                [picture for _, picture in members],
-                kinds=kinds,
-                queries=[self.reader.query(post_text(posts[k])) for k, _ in members],
-            )
-            for (k, _), new in zip(members, made, strict=True):
-                filled = {kind: getattr(new, kind) for kind in kinds}
-                results[k] = Illustrated(posts[k], replace(results[k].parts, **filled, warnings=new.warnings))
+        """Fill in what the store does not have."""
+        opened: list[tuple[int, Picture]] = []
+        for k in members:
+            try:
+                opened.append((k, self._open(posts[k])))
+            except PictureError as error:
+                line = f"{picture_name(posts[k].image)}: {error}; the text is used without it"
+                found[k] = replace(found[k], warnings=(line,))
+        made = self.reader(
+            [picture for _, picture in opened],
+            kinds=kinds,
+            queries=[self.reader.query(post_text(posts[k])) for k, _ in opened],
+        )
+        for (k, _), new in zip(opened, made, strict=True):
+            filled = {kind: getattr(new, kind) for kind in kinds}
+            found[k] = replace(found[k], **filled, warnings=new.warnings)
 
     def _open(self, post: Post) -> Picture:
         side = self.reader.settings.longest_side
