@@ -1,0 +1,101 @@
+"""``dpe-mner bench``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dpe_mner.commands.console import note
+from dpe_mner.commands.options import Device, Model, Quiet, VisualText
+from dpe_mner.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("bench")(bench)
+
+
+def bench(
+    data: Annotated[
+        Path | None, typer.Argument(help="Posts to measure with; the demonstration posts if absent.")
+    ] = None,
+    model: Model = None,
+    visual_text: VisualText = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the scaling table, log-log, as a PNG.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Posts computed together.")] = 64,
+    repeats: Annotated[int, typer.Option("--repeats", help="Rounds; medians are kept.")] = 3,
+    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Speed and memory of this machine, as ratios to the bare encoder pass in the same run.
+
+    Example: dpe-mner bench --json bench.json
+
+    Example: dpe-mner bench valid.txt --visual-text visual_text.jsonl --threads 2
+    """
+    for name, value in (("--batch-size", batch_size), ("--repeats", repeats), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    from dpe_mner.data.dataset import load_dataset
+
+    posts = load_dataset(data, visual_text=visual_text).posts if data is not None else None
+    import torch
+
+    import dpe_mner
+    from dpe_mner.bench.run import Bench, default_posts
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    loaded = dpe_mner.load(model, device=device)
+    if bf16:
+        loaded.to(torch.bfloat16)
+    measured = Bench(loaded, posts if posts is not None else default_posts(), batch_size=batch_size, repeats=repeats)
+    result = measured(log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
+    if json_ is not None:
+        try:
+            json_.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{json_}: cannot be written ({error.strerror})") from None
+    if plot is not None:
+        from dpe_mner.bench.plot import plot_scaling
+
+        plot_scaling(result["scaling_ms"], plot)
+    _show(result)
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{result['posts']} posts, {result['device']}, {result['dtype']}", title_justify="left")
+    table.add_column("what")
+    table.add_column("posts/s", justify="right")
+    table.add_column("time, encoder = 1", justify="right")
+    names = {"encoder": "bare encoder, posts only", "encoder_all": "bare encoder, captions and tags too"}
+    for name, rate in result["posts_per_second"].items():
+        shown = names.get(name, f"predict, {name.replace('_', ' ')}")
+        table.add_row(
+            shown, f"{rate:.0f}", f"{result['ratios'][name]:.2f}", style="bold" if name == "default" else None
+        )
+    console.print(table)
+    latency = result["latency_ms"]
+    console.print(f"one post alone: {latency['p50']:.1f} ms (median), {latency['p99']:.1f} ms (99th percentile)")
+    console.print(
+        f"training step, batch 32, 60 spans: {result['train_posts_per_second']:.0f} posts/s, "
+        f"{result['train_ratio_to_encoder']:.2f} times the encoder's forward and backward"
+    )
+    used, trained = result["peak_memory_mb"], result["train_peak_memory_mb"]
+    console.print(f"peak memory: {used:.0f} MB predicting, {trained:.0f} MB in all")
+    scaling = Table(title="milliseconds a call, as one size grows", title_justify="left")
+    scaling.add_column("what grows")
+    scaling.add_column("size: time")
+    for axis, times in result["scaling_ms"].items():
+        scaling.add_row(axis.replace("_", " "), "   ".join(f"{size}: {ms:.0f}" for size, ms in times.items()))
+    console.print(scaling)
