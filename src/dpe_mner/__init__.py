@@ -43,7 +43,11 @@ _LAZY = {
 
 
 def load(
-    name: str | None = None, *, device: str | None = None, picture_models: Mapping[str, str] | None = None
+    name: str | None = None,
+    *,
+    device: str | None = None,
+    picture_models: Mapping[str, str] | None = None,
+    int8: bool = False,
 ) -> DPEMNERModel:
     """Load a model ready to predict.
 
@@ -52,6 +56,8 @@ def load(
         device: ``cpu`` (default), ``cuda``, ...
         picture_models: Where the models lie that read pictures, by kind, e.g. ``{"grid": "folder"}``; the names the
             checkpoint remembers when not given. More choices: :meth:`DPEMNERModel.use_pictures`.
+        int8: Quantise the text encoder, on a CPU: faster, for some F1, and a post's answer may then differ with its
+            company in a batch.
 
     Returns:
         The model with its tokenizer, in evaluation mode.
@@ -62,6 +68,10 @@ def load(
     from dpe_mner.checkpoint import load_checkpoint
 
     model = load_checkpoint(name, device=device)
+    if int8:
+        from dpe_mner.quantize import quantize_int8
+
+        quantize_int8(model)
     if picture_models:
         model.use_pictures(models=picture_models)
     return model

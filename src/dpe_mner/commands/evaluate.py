@@ -15,6 +15,7 @@ from dpe_mner.commands.options import (
     Features,
     FetchUrls,
     Images,
+    Int8,
     LabelMap,
     Model,
     PictureModels,
@@ -49,6 +50,7 @@ def evaluate(
     spans: Spans = None,
     batch_size: BatchSize = 64,
     device: Device = None,
+    int8: Int8 = False,
     quiet: Quiet = False,
 ) -> None:
     """Strict precision, recall and F1 on labelled posts, overall and by type.
@@ -66,7 +68,7 @@ def evaluate(
     from dpe_mner.evaluation.run import evaluate_posts, require_labels
 
     require_labels(dataset)
-    loaded = dpe_mner.load(model, device=device)
+    loaded = dpe_mner.load(model, device=device, int8=int8)
     if models or features is not None or fetch_urls:
         loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
     check_labels(dataset.labels, loaded, where=str(data))

@@ -18,6 +18,7 @@ from dpe_mner.commands.options import (
     Features,
     FetchUrls,
     Images,
+    Int8,
     Model,
     PictureModels,
     Quiet,
@@ -60,6 +61,7 @@ def predict(
     batch_size: BatchSize = 32,
     explain: Annotated[bool, typer.Option("--explain", help="Add reasoning steps, weights and relevance.")] = False,
     device: Device = None,
+    int8: Int8 = False,
     quiet: Quiet = False,
 ) -> None:
     """Find entities in one post (--text) or in a file of posts (INPUT), in input order.
@@ -89,7 +91,7 @@ def predict(
     from dpe_mner.inputs import with_progress
     from dpe_mner.predictor import Predictor
 
-    loaded = dpe_mner.load(model, device=device)
+    loaded = dpe_mner.load(model, device=device, int8=int8)
     if models or features is not None or fetch_urls:
         loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
     assert loaded.pieces is not None
