@@ -237,11 +237,20 @@ def test_missing_recipe(tmp_path):
 def test_shipped_recipes_are_valid():
     folder = Path(__file__).parent.parent / "recipes"
     recipes = {path.stem: load_recipe(path) for path in folder.glob("*.yaml")}
-    assert set(recipes) == {"twitter2015", "twitter2017", "twitter2015-minilm", "twitter2017-minilm"}
+    assert set(recipes) == {
+        "twitter2015",
+        "twitter2017",
+        "twitter2015-minilm",
+        "twitter2017-minilm",
+        "twitter2017-pictures",
+    }
     paper = recipes["twitter2017"]
     assert paper.encoder == "bert-base-cased"
     assert (paper.training.epochs, paper.training.batch_size, paper.training.learning_rate) == (100, 64, 2e-5)
     assert paper.settings == Recipe(encoder="x").settings
+    pictures = recipes["twitter2017-pictures"].settings.pictures
+    assert pictures.grid.model == "microsoft/resnet-152"
+    assert pictures.regions.grounding is not None
     assert recipes["twitter2015"].data.label_map == {"OTHER": "MISC"}
 
 

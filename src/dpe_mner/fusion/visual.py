@@ -21,6 +21,8 @@ class VisualStates:
     @property
     def present(self) -> Tensor:
         """*Shape:* (B,)."""
+        if self.mask.shape[1] == 0:  # what "any" of nothing is, ONNX leaves open
+            return self.mask.new_zeros(self.mask.shape[0])
         return self.mask.any(dim=1)
 
     @property
