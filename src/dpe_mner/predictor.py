@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpe_mner.data.entities import make_entity, without_overlap
 from dpe_mner.data.words import Words, words_of
 from dpe_mner.errors import InputError
 from dpe_mner.explain.collect import Explanation, explain, ground, merge_explanations
@@ -19,15 +20,15 @@ from dpe_mner.pictures.opening import picture_name
 from dpe_mner.pictures.source import PictureSource
 from dpe_mner.reasoning.decode import Candidates, choose, merge_steps, step_candidates
 from dpe_mner.reasoning.heads import ReasoningOutput
-from dpe_mner.reasoning.rows import Row, make_entity, rows_of
+from dpe_mner.reasoning.rows import Row, rows_of
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.batch import Batch
-from dpe_mner.representations.collate import collate, round_up
+from dpe_mner.representations.collate import collate
+from dpe_mner.representations.padding import PAD, groups_of_like_shape
 from dpe_mner.representations.pieces import PieceEncoder, Window
 from dpe_mner.settings import Settings
 from dpe_mner.types import Post, Prediction
 
-_PAD = 8  # padded lengths are multiples of this, so that a post meets the same shapes in any batch
 _CHUNK = 2048  # posts sorted by length together; results come out in order after each chunk
 _PICTURE_CHUNK = 256  # the same with pictures, whose features take a few hundred times the room
 
@@ -116,7 +117,7 @@ class Predictor:
                 first, last = result.window.first + left, result.window.first + right
                 if low <= first < high:
                     spans.append((first, last, labels[label - 1], score))
-        entities = [make_entity(words, *span) for span in _without_overlap(spans)]
+        entities = [make_entity(words, *span) for span in without_overlap(spans)]
         extra: dict[str, Any] = {}
         explained = [(r.window, r.explanation) for r in results if r.explanation is not None]
         if explained:
@@ -147,34 +148,16 @@ def features_of(parts: PictureParts) -> PostFeatures:
 def batches_of_like_shape(
     windows: Sequence[Window], batch_size: int, images: Sequence[PostFeatures] | None = None
 ) -> Iterator[list[Window]]:
-    """Windows whose padded shapes are equal, at most ``batch_size`` together.
-
-    A post's shapes then depend on the post alone, which keeps its result the same in any company.
-
-    Args:
-        windows: Of all posts.
-        batch_size: Windows together at most.
-        images: Image features of each post.
-    """
-    groups: dict[tuple[int, ...], list[Window]] = defaultdict(list)
-    for window in windows:
-        sizes = (len(window.text.ids), len(window.words), _length(window.caption), _length(window.tags))
-        seen = images[window.post] if images is not None else (None, None)
-        blocks = tuple(0 if part is None else len(part) for part in seen)
-        groups[tuple(round_up(size, _PAD) for size in sizes) + blocks].append(window)
-    for key in sorted(groups):
-        group = groups[key]
-        for start in range(0, len(group), batch_size):
-            yield group[start : start + batch_size]
+    """See :func:`~dpe_mner.representations.padding.groups_of_like_shape`; ``images`` are features of each post."""
+    blocks = None
+    if images is not None:
+        blocks = [tuple(0 if part is None else len(part) for part in seen) for seen in images]
+    return groups_of_like_shape(windows, batch_size, blocks)
 
 
 def collate_windows(windows: Sequence[Window], *, pad_id: int, images: Sequence[PostFeatures] | None = None) -> Batch:
     """A batch padded as prediction pads it."""
-    return collate(windows, pad_id=pad_id, images=images, multiple=_PAD)
-
-
-def _length(pieces: Any) -> int:
-    return 0 if pieces is None else len(pieces.ids)
+    return collate(windows, pad_id=pad_id, images=images, multiple=PAD)
 
 
 def decode_trace(
@@ -196,18 +179,6 @@ def decode_trace(
 
 def _candidates(output: ReasoningOutput, settings: Settings) -> Candidates:
     return step_candidates(output, boundary_loss=settings.heads.boundary_loss, tag_vote=settings.reasoning.tag_vote)
-
-
-def _without_overlap(spans: list[tuple[int, int, str, float]]) -> list[tuple[int, int, str, float]]:
-    """Windows may disagree where they meet: the better score stays. In order of position."""
-    kept: list[tuple[int, int, str, float]] = []
-    for span in sorted(spans):
-        if kept and span[0] <= kept[-1][1]:
-            if span[3] > kept[-1][3]:
-                kept[-1] = span
-            continue
-        kept.append(span)
-    return kept
 
 
 def _warnings(post: Post, words: Words, *, pictures: bool) -> list[str]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from dpe_mner.data.entities import make_entity
 from dpe_mner.data.words import Words, split_text
 from dpe_mner.fusion.granularity import gap_weight, grain_weight
 from dpe_mner.pictures.kinds import Detection, PictureParts
 from dpe_mner.reasoning.decode import merge_steps, sort_candidates, step_candidates
 from dpe_mner.reasoning.grounding import FineAttention, best_source, fine_attention
-from dpe_mner.reasoning.rows import DIGITS, Row, make_entity, rows_of
+from dpe_mner.reasoning.rows import DIGITS, Row, rows_of
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.pieces import Window
 from dpe_mner.types import Entity, Grounding, ReasoningStep

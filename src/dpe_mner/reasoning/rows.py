@@ -1,12 +1,10 @@
-"""Candidates of a batch as plain rows, and rows as entities of a post."""
+"""Candidates of a batch as plain rows."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from dpe_mner.data.words import Words
 from dpe_mner.reasoning.decode import Candidates
-from dpe_mner.types import Entity
 
 DIGITS = 4  # of a score
 Row = tuple[int, int, int, float]  # first word, last word, class, score
@@ -22,9 +20,3 @@ def rows_of(candidates: Candidates, keep: Tensor) -> list[list[Row]]:
     for owner, (left, right), label, score in zip(post.tolist(), spans, labels, scores, strict=True):
         rows[owner].append((left, right, label, round(min(max(score, 0.0), 1.0), DIGITS)))
     return rows
-
-
-def make_entity(words: Words, first: int, last: int, label: str, score: float) -> Entity:
-    """An entity with its characters."""
-    start, end = words.starts[first], words.ends[last]
-    return Entity(words.text[start:end], label, start, end, first, last + 1, score)

@@ -4,39 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures, PieceBatch
+from dpe_mner.representations.padding import padded, round_up
 from dpe_mner.representations.pieces import Pieces, Window
-from dpe_mner.representations.word_features import CHARACTERS
+from dpe_mner.representations.word_shapes import CHARACTERS
 
 GoldSpan = tuple[int, int, int]  # first word, last word, class
 
 
-def round_up(value: int, step: int) -> int:
-    """The next multiple of ``step``."""
-    return -(-value // step) * step
-
-
 def pad_pieces(sequences: Sequence[Pieces | None], *, pad_id: int, multiple: int) -> PieceBatch | None:
     """Pad to the longest, rounded up; None when nobody has a piece."""
-    longest = max((len(s.ids) for s in sequences if s is not None), default=0)
-    if not longest:
-        return None
-    shape = (len(sequences), round_up(longest, multiple))
-    ids = np.full(shape, pad_id, dtype=np.int64)
-    index = np.full(shape, -1, dtype=np.int64)
-    shapes = np.zeros(shape, dtype=np.int64)
-    mask = np.zeros(shape, dtype=bool)
-    for row, sequence in enumerate(sequences):
-        if sequence is None:
-            continue
-        size = len(sequence.ids)
-        ids[row, :size], index[row, :size] = sequence.ids, sequence.word_index
-        shapes[row, :size], mask[row, :size] = sequence.shapes, True
-    return PieceBatch(*(torch.from_numpy(a) for a in (ids, mask, index, shapes)))
+    arrays = padded(sequences, pad_id=pad_id, multiple=multiple)
+    return None if arrays is None else PieceBatch(*(torch.from_numpy(a) for a in arrays))
 
 
 def collate(

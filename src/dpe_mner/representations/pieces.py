@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from dpe_mner.data.words import Words, split_text
 from dpe_mner.errors import InputError
-from dpe_mner.representations.word_features import character_codes, compound_parts, word_shape
+from dpe_mner.representations.word_shapes import character_codes, compound_parts, word_shape
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.types import Post
 
@@ -193,6 +191,8 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         InputError: If there is none.
     """
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError, TypeError) as error:

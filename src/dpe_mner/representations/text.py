@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig
 
 from dpe_mner.representations.batch import Batch, PieceBatch
-from dpe_mner.representations.word_features import SHAPES, CharacterConvolution
+from dpe_mner.representations.word_features import CharacterConvolution
+from dpe_mner.representations.word_shapes import SHAPES
 from dpe_mner.settings import EncoderSettings
 
 

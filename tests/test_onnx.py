@@ -1,0 +1,156 @@
+"""The export says what the model says, needs no PyTorch, and refuses what it cannot hold."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS, POSTS, settings_with
+from test_cli import assert_refused, run
+
+from dpe_mner import InputError, Post
+from dpe_mner.model import DPEMNERModel
+from dpe_mner.reasoning.decode import Candidates, merge_steps
+from dpe_mner.reasoning.decode import choose as choose_tensors
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from dpe_mner.onnx.export import check_parity, export_onnx
+from dpe_mner.onnx.runtime import OnnxModel, choose
+
+SETTINGS = {
+    "reasoning": {"steps": 2, "spans_per_word": 1.0, "tag_vote": 0.5},
+    "encoder": {"word_shapes": True, "window_words": 16, "window_overlap": 4},
+    "decision": {"threshold": 0.0, "label_thresholds": {"PER": 0.001}},
+}
+
+
+@pytest.fixture(scope="session")
+def original(encoders):
+    encoder = encoders("bert-uncased")  # before the seed: building it draws numbers
+    torch.manual_seed(2)
+    model = DPEMNERModel.from_encoder(encoder, labels=LABELS, settings=settings_with(**SETTINGS)).eval()
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, original):
+    path = tmp_path_factory.mktemp("exported")
+    export_onnx(original, path)
+    return path
+
+
+def posts() -> list[Post]:
+    drawn = random.Random(0)
+    words = [word for post in POSTS for word in post.words] + ["#", "ümlaut", "猫", "", "x" * 40]
+    made = []
+    for _ in range(60):
+        caption = " ".join(drawn.choices(words, k=drawn.randint(1, 9))) if drawn.random() < 0.6 else None
+        tags = drawn.choices(["person", "cup", "tie"], k=2) if drawn.random() < 0.5 else None
+        made.append(Post(words=drawn.choices(words, k=drawn.randint(1, 40)), caption=caption, tags=tags))
+    return made
+
+
+def test_the_same_entities_in_any_batch(original, folder):
+    parity = check_parity(original, OnnxModel(folder, threads=1), posts(), repeats=1)
+    assert (parity.same, parity.posts) == (60, 60)
+    assert parity.largest_difference <= 2e-4
+    assert set(parity.seconds) == {"pytorch", "onnxruntime"}
+    exported = OnnxModel(folder, threads=1)
+    found = exported.predict(posts(), batch_size=64)
+    assert sum(map(len, found)) > 20
+    assert [exported.predict(post) for post in posts()[:10]] == found[:10]
+
+
+def test_texts_words_and_nothing(original, folder):
+    exported = OnnxModel(folder, threads=1)
+    text = "Kevin Durant: #NBA!"
+    plain = [(e.start, e.end, e.label) for e in exported.predict(text)]
+    assert plain == [(e.start, e.end, e.label) for e in original.predict(text)]
+    assert exported.predict("") == []
+    assert exported.predict([]) == []
+
+
+def test_choosing_agrees_with_the_tensors():
+    drawn = np.random.default_rng(0)
+    for _ in range(200):
+        steps, N = int(drawn.integers(1, 4)), int(drawn.integers(1, 12))
+        left = drawn.integers(0, 6, (steps, N))
+        spans = np.stack([left, left + drawn.integers(0, 3, (steps, N))], axis=-1)
+        labels = drawn.integers(1, 4, (steps, N))
+        scores = (drawn.integers(0, 5, (steps, N)) / 4).astype(np.float32)  # many equal ones: ties must agree too
+        thresholds = np.array([0.3, 0.2, 0.5, 0.0], dtype=np.float32)
+        merged = merge_steps(
+            [
+                Candidates(torch.tensor(s)[None], torch.tensor(k)[None], torch.tensor(p)[None])
+                for s, k, p in zip(spans, labels, scores, strict=True)
+            ]
+        )
+        kept = choose_tensors(merged, torch.tensor(thresholds))[0]
+        expected = sorted(
+            (*span, label)
+            for span, label, keep in zip(
+                merged.spans[0].tolist(), merged.labels[0].tolist(), kept.tolist(), strict=True
+            )
+            if keep
+        )
+        assert [row[:3] for row in choose(spans, labels, scores, thresholds)] == expected
+
+
+def test_pytorch_is_not_needed(folder):
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'scipy'): sys.modules[name] = None\n"
+        "from dpe_mner.onnx.runtime import OnnxModel\n"
+        "print(len(OnnxModel(sys.argv[1], threads=1).predict('Kevin Durant enters Oracle Arena')))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    assert int(shown.stdout) >= 0
+
+
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"reasoning": {"eta": 0.5}}, "eta"),
+        ({"encoder": {"characters": True}}, "characters"),
+        ({"reasoning": {"start": "gaussian", "spans_per_word": 1.0}}, "Gaussian"),
+        ({"pictures": {"grid": {"model": "x"}}}, "image features"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(build, tmp_path, sections, reason):
+    with pytest.raises(InputError, match=reason):
+        export_onnx(build(**sections), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_foreign_and_damaged_exports_are_one_line(folder, tmp_path):
+    with pytest.raises(InputError, match="dpe-mner export"):
+        OnnxModel(tmp_path)
+    for name in ("model.onnx", "runtime.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        OnnxModel(tmp_path)
+    card = json.loads((folder / "runtime.json").read_text()) | {"format": 99}
+    (tmp_path / "runtime.json").write_text(json.dumps(card))
+    with pytest.raises(InputError, match="format 99"):
+        OnnxModel(tmp_path)
+
+
+def test_wrong_commands_are_one_line(tmp_path, saved_model):
+    assert_refused(run("export", "--format", "tflite", "--output", tmp_path / "x"), "only onnx")
+    assert_refused(run("export", "--steps", "0", "--output", tmp_path / "x"), "at least 1")
+    (tmp_path / "file").touch()
+    result = run("export", "--model", saved_model, "--output", tmp_path / "file" / "x")
+    assert_refused(result, "cannot be written")
