@@ -249,3 +249,33 @@ def test_the_command_takes_a_picture(encoders, parts, models, images, tmp_path):
     posts.write_text("".join(json.dumps({"id": p.id, "words": list(p.words)}) + "\n" for p in POSTS))
     rows = lines_of(run("predict", posts, "--images", images, "--model", tmp_path / "m").stdout)
     assert [row["warnings"] for row in rows] == [[]] * 4  # found by the posts' ids
+
+
+def test_the_core_works_without_the_extras(saved_model, tmp_path):
+    import subprocess
+    import sys
+
+    script = (
+        "import sys\n"
+        "for name in ('PIL', 'lmdb', 'onnxruntime', 'onnx', 'onnxscript', 'matplotlib'): sys.modules[name] = None\n"
+        "from dpe_mner.commands.main import main\n"
+        "main()\n"
+    )
+
+    def call(*arguments):
+        command = [sys.executable, "-c", script, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    post = ("predict", "--model", saved_model, "--text", "Kevin Durant")
+    assert call(*post).returncode == 0
+    assert "picture not used" in call(*post, "--image", "a.jpg").stdout
+    for arguments in (
+        (*post, "--image", "a.jpg", "--picture-model", "tags=x.onnx"),
+        ("extract", "--images", tmp_path, "--output", tmp_path / "s", "--grid", "x"),
+        ("export", "--model", saved_model, "--output", tmp_path / "e"),
+    ):
+        (tmp_path / "a.jpg").touch()
+        result = call(*arguments)
+        assert result.returncode == 2, arguments
+        assert "pip install" in result.stderr
+        assert "Traceback" not in result.stderr
