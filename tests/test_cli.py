@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import traceback
+from dataclasses import dataclass
 
 import pytest
+import torch
 from conftest import FAST, POSTS, conll, jsonl
 from yaml import safe_dump
+
+from dpe_mner.commands.main import main
 
 KEYS = {"text", "label", "start", "end", "word_start", "word_end", "score"}
 
 
-def run(*arguments, stdin: bytes = b"", cwd=None):
-    return subprocess.run(
-        [sys.executable, "-c", "from dpe_mner.commands.main import main; main()", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        cwd=cwd,
-        check=False,
-        timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+@dataclass
+class Finished:
+    """What a command left behind, as :func:`subprocess.run` tells it."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def run(*arguments, stdin: bytes = b"", cwd=None) -> Finished:
+    """The command in this process: importing PyTorch anew for every call would take most of the tests' time."""
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for name in ("out", "err")}
+    given = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
+    place, threads = os.getcwd(), torch.get_num_threads()
+    code = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["dpe-mner", *map(str, arguments)])
+        patch.setattr(sys, "stdin", given)
+        patch.setattr(sys, "stdout", streams["out"])
+        patch.setattr(sys, "stderr", streams["err"])
+        if cwd is not None:
+            patch.chdir(cwd)
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        except BaseException:
+            traceback.print_exc(file=streams["err"])
+            code = 1
+        finally:
+            torch.set_num_threads(threads)
+    assert os.getcwd() == place
+    return Finished(code, *(streams[name].buffer.getvalue() for name in ("out", "err")))
+
+
+def test_the_installed_command_is_a_process_of_its_own():
+    command = [sys.executable, "-m", "dpe_mner"]
+    shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert shown.stdout.startswith("dpe-mner ")
+    refused = subprocess.run([*command, "predict", "missing.jsonl"], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert "missing.jsonl" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def lines_of(output: bytes):
@@ -189,7 +228,8 @@ def test_demo_writes_its_page(saved_model, tmp_path):
 
 
 def test_help_everywhere_with_an_example():
-    for command in ([], ["predict"], ["evaluate"], ["train"], ["calibrate"], ["check-data"], ["demo"]):
+    names = "predict evaluate train calibrate extract import-visual bench export check-data demo"
+    for command in ([], *([name] for name in names.split())):
         result = run(*command, "--help")
         assert result.returncode == 0
         if command:
