@@ -313,8 +313,11 @@ def test_vinvl_files_become_visual_text(tmp_path):
 
 
 class Malicious:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
     def __reduce__(self):
-        return os.system, ("touch /tmp/dpe-mner-was-here",)
+        return os.mkdir, (str(self.path),)
 
 
 def test_crop_dictionaries_are_never_unpickled_blindly(tmp_path, models, folder):
@@ -322,11 +325,11 @@ def test_crop_dictionaries_are_never_unpickled_blindly(tmp_path, models, folder)
 
     good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
     torch.save({"copy.png": ["c0.png", "c1.png"]}, good)
-    torch.save({"copy.png": Malicious()}, bad)
+    torch.save({"copy.png": Malicious(tmp_path / "was-here")}, bad)
     assert read_crop_index(good) == {"copy.png": ["c0.png", "c1.png"]}
     with pytest.raises(InputError, match="not a plain dictionary"):
         read_crop_index(bad)
-    assert not Path("/tmp/dpe-mner-was-here").exists()
+    assert not (tmp_path / "was-here").exists()
     assert run("import-visual", "--crops", good, "--output", tmp_path / "crops.json").returncode == 0
     crops = tmp_path / "crops"
     for k in range(2):
