@@ -7,7 +7,6 @@ nothing else: no decoding, no resizing, no post-processing, no writing.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 import dpe_mner
+from dpe_mner.bench.memory import peak_process_memory
 from dpe_mner.data.dataset import load_dataset
 from dpe_mner.data.words import words_of
 from dpe_mner.pictures.backbone import Backbone
@@ -29,11 +29,6 @@ from dpe_mner.pictures.store import PictureStore
 from dpe_mner.pictures.yolox import YoloxDetector
 from dpe_mner.predictor import collate_windows
 from dpe_mner.settings import DetectorSettings, GridSettings, PictureSettings, RegionSettings
-
-
-def megabytes() -> float:
-    """Peak memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def bare_seconds(backbone: Backbone, detector: YoloxDetector, files: list[Path], settings: PictureSettings) -> float:
@@ -95,7 +90,7 @@ def main() -> None:
         for part in (rest[:middle], rest[middle:]):  # in turns, so that a busy machine hurts both alike
             bare += bare_seconds(backbone, detector, part, settings)
             spent += extractor(part).seconds
-            peaks.append(megabytes())
+            peaks.append(peak_process_memory())
         print(f"bare model calls: {bare:.1f} s for {len(rest)} pictures")
         print(
             f"extract (grid, 3 regions, tags): {spent:.1f} s, {spent / bare:.2f}x, {len(rest) / spent:.1f} pictures/s"

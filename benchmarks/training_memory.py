@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import resource
 
 import torch
 
+from dpe_mner.bench.memory import peak_process_memory
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.training.examples import ExampleCollator, make_examples
 from dpe_mner.training.recipe import load_recipe, resolve_encoder
@@ -35,7 +35,7 @@ def main() -> None:
         model(batch, torch.Generator().manual_seed(step)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    peak = peak_process_memory() / 1024
     print(f"batch {arguments.batch_size}, {arguments.spans} spans, longest posts, fp32: peak {peak:.2f} GB")
 
 

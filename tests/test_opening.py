@@ -193,15 +193,16 @@ def test_a_crop_is_never_empty():
 @pytest.mark.skipif(not BROKEN.is_dir(), reason="needs the pictures in ../shared")
 def test_the_broken_folder_stays_under_a_gigabyte():
     script = """
-import resource, sys
+import sys
 from pathlib import Path
+from dpe_mner.bench.memory import peak_process_memory
 from dpe_mner.pictures.opening import open_picture, PictureError
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         print(path.name, open_picture(path).image.size)
     except PictureError as error:
         print(path.name, error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(int(peak_process_memory()))
 """
     shown = subprocess.run(
         [sys.executable, "-c", script, BROKEN], capture_output=True, text=True, check=True, timeout=100

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 
 from dpe_mner.bench.clock import in_turns, percentile, wait_for
+from dpe_mner.bench.memory import peak_process_memory
 from dpe_mner.bench.workload import batches_of, one_batch, posts_of_length, sample_posts, with_gold
 from dpe_mner.errors import InputError
 from dpe_mner.model import DPEMNERModel
@@ -191,8 +190,7 @@ def peak_memory(device: torch.device) -> float:
     """Peak memory so far in MB: the device's, or the process's on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return peak_process_memory()
 
 
 def device_name(device: torch.device) -> str:
