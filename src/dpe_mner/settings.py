@@ -16,6 +16,7 @@ from dpe_mner.errors import InputError, nearest
 S = TypeVar("S", bound="Section")
 
 PriorityName = Literal["bounded", "literal", "literal-flipped"]
+FusionStrategy = Literal["dynamic", "max-pool", "mean-pool", "mlp", "moe"]
 Granularity = Literal["t", "g", "s"]
 Grain = Literal["c", "f"]
 GRANULARITIES: tuple[Granularity, ...] = ("t", "g", "s")
@@ -79,6 +80,9 @@ class FusionSettings(Section):
     bottleneck_tokens: int = Field(default=4, ge=1)
     share_bottleneck: bool = Field(default=True, description="one MBT for the three text granularities")
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    strategy: FusionStrategy = Field(
+        default="dynamic", description="all others (Table 3) fuse once, the same for all steps"
+    )
     priority: PriorityName = "bounded"
     lambda_x: float = Field(default=0.3, ge=0, le=0.5)
     lambda_y: float = Field(default=0.3, ge=0, le=0.5)

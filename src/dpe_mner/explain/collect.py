@@ -48,8 +48,8 @@ def explain(model: Reasoner, trace: ReasoningTrace) -> list[Explanation]:
         ranked = sort_candidates(merge_steps([candidates]))
         first = torch.arange(ranked.scores.shape[1], device=s.device) < _STEP_CANDIDATES
         steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
-        gap = gap_weight(s[:1], settings.fusion)
-        weights.append((float(gap) if gap is not None else 0.5, float(grain_weight(s[:1], settings.fusion))))
+        gap, grain = gap_weight(s[:1], settings.fusion), grain_weight(s[:1], settings.fusion)
+        weights.append((0.5, 0.5) if gap is None else (float(gap), float(grain)))
     parts = {
         "y_c": trace.visual["c"].image.present,
         "y_ct": trace.visual["c"].image2text.present,

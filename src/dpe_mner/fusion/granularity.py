@@ -110,7 +110,7 @@ class GranularityFusion(nn.Module):
 
 def gap_weight(s: Tensor, settings: FusionSettings) -> Tensor | None:
     """Weight of image2text against image (eq. 3), None without priorities. *Shape:* as ``s``."""
-    if not settings.prioritize:
+    if not settings.prioritize or settings.strategy != "dynamic":
         return None
     return easy_weight(s, priority=settings.priority, minimum=settings.lambda_x, reverse=settings.reverse_gap)
 

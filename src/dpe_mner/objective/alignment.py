@@ -25,8 +25,11 @@ def alignment_losses(
         loss: Weights, tau and lambda_rel.
 
     Returns:
-        ``align_t``, ``align_g``, ``align_s``, those with a weight; empty when the batch has no vision.
+        ``align_t``, ``align_g``, ``align_s``, those with a weight; empty when the batch has no vision, and with a
+        static fusion, which has no relevance.
     """
+    if not network.dynamic:
+        return {}
     pooled: dict[Granularity, tuple[float, list[Tensor]]] = {
         "t": (loss.align_token, [masked_mean(context.x_t, context.word_mask)]),
         "g": (loss.align_sentence, [context.x_g.squeeze(1)]),

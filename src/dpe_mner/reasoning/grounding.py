@@ -44,13 +44,14 @@ class FineAttention:
 
 @torch.inference_mode()
 def fine_attention(model: Reasoner, trace: ReasoningTrace) -> FineAttention | None:
-    """Follow the attention of the last step's spans; None when no post of the batch has a fine grain."""
+    """Follow the attention of the last step's spans; None without a fine grain, or MBT, to follow."""
     fine = trace.visual["f"]
     regions = fine.image.mask.shape[1]
-    if regions + fine.image2text.mask.shape[1] == 0 or not model.settings.fusion.decompose:
+    fusion = model.settings.fusion
+    if regions + fine.image2text.mask.shape[1] == 0 or not fusion.decompose or fusion.strategy != "dynamic":
         return None
     last = trace.steps[-1]
-    states, mask, weights = weighted_visual(fine, gap_weight(trace.context.s[-1], model.settings.fusion))
+    states, mask, weights = weighted_visual(fine, gap_weight(trace.context.s[-1], fusion))
     mbt = cast(BottleneckTransformer, model.network.mbt("s")["f"])
     span_mask = mask.new_ones(last.x_s.shape[:2])
     # A row without vision needs one open key: attention over nothing is not a number; its share is masked to zero.

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from dpe_mner.fusion.attention import start_as_identity
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
-from dpe_mner.fusion.granularity import GranularityFusion, VisualGrains
+from dpe_mner.fusion.granularity import FusedText, GranularityFusion, VisualGrains
 from dpe_mner.fusion.relevance import masked_mean
 from dpe_mner.fusion.span_aggregator import SpanAggregator
+from dpe_mner.fusion.static import StaticFusion
 from dpe_mner.fusion.top import TopLayer
 from dpe_mner.fusion.visual import GrainStates, VisualProjection, VisualStates
 from dpe_mner.reasoning.heads import EntityHeads, ReasoningOutput
@@ -84,9 +85,13 @@ class ReasoningNetwork(nn.Module):
         self.text_projection = nn.Identity() if width == text_width else nn.Linear(text_width, width)
         self.visual_projection = VisualProjection(text_width=text_width, width=width, settings=fusion)
 
-        owners = ("shared",) if fusion.share_bottleneck else GRANULARITIES
-        self.bottlenecks = nn.ModuleDict({owner: _bottlenecks(width, fusion) for owner in owners})
-        self.fusion = nn.ModuleDict({i: GranularityFusion(width=width, settings=fusion) for i in GRANULARITIES})
+        self.dynamic = fusion.strategy == "dynamic"
+        if self.dynamic:
+            owners = ("shared",) if fusion.share_bottleneck else GRANULARITIES
+            self.bottlenecks = nn.ModuleDict({owner: _bottlenecks(width, fusion) for owner in owners})
+            self.fusion = nn.ModuleDict({i: GranularityFusion(width=width, settings=fusion) for i in GRANULARITIES})
+        else:
+            self.static_fusion = nn.ModuleDict({i: StaticFusion(width=width, settings=fusion) for i in ("t", "g")})
         pooled = 3 if settings.heads.span_pooling == "mean+ends" else 1
         self.span_projection = nn.Linear(pooled * width, width) if pooled > 1 else nn.Identity()
         self.span_aggregator = SpanAggregator(
@@ -157,7 +162,7 @@ class ReasoningNetwork(nn.Module):
         """
         x_s = self._span_states(context, step, spans, beliefs)
         span_mask = spans.new_ones(spans.shape[:2], dtype=torch.bool)
-        fused = self.granularity("s")(x_s, span_mask, context.visual, context.s[step], self.mbt("s"))  # x_s^m
+        fused = self._fuse_spans(context, step, x_s, span_mask)  # x_s^m
         H_m = self.top(
             fused.states, context.x_t_m[step], context.word_mask, context.x_g_m[step], context.time[step]
         )  # eq. 11-16
@@ -176,6 +181,11 @@ class ReasoningNetwork(nn.Module):
             x_s = x_s + self.beliefs(beliefs.to(x_s.dtype))
         return self.span_aggregator(x_s, context.x_t, context.word_mask) + context.time[step]
 
+    def _fuse_spans(self, context: Context, step: int, x_s: Tensor, span_mask: Tensor) -> FusedText:
+        if not self.dynamic:  # Table 3: nothing is fused over spans
+            return FusedText(x_s, x_s.new_zeros(x_s.shape[0], 2))
+        return self.granularity("s")(x_s, span_mask, context.visual, context.s[step], self.mbt("s"))
+
     def granularity(self, i: Granularity) -> GranularityFusion:
         """Fuse(x_i, Y)."""
         return cast(GranularityFusion, self.fusion[i])
@@ -189,6 +199,9 @@ class ReasoningNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x_i^m at all K times as one batch of K * B posts. *Shapes:* (K, B, L, h), (B, 2)."""
         K, B = s.shape
+        if not self.dynamic:
+            once = self.static_fusion[i](x, mask, visual)
+            return once[None].expand(K, -1, -1, -1), x.new_zeros(B, 2)
         repeated = {j: _repeat_grain(grain, K) for j, grain in visual.items()}
         fused = self.granularity(i)(x.repeat(K, 1, 1), mask.repeat(K, 1), repeated, s.reshape(-1), self.mbt(i))
         return fused.states.view(K, B, *x.shape[1:]), fused.relevance.view(K, B, 2)[0]
