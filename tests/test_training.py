@@ -147,8 +147,10 @@ def test_calibrating_changes_reasoning_alone(recipe_file, tmp_path):
     train(load_recipe(recipe_file, ["training.epochs=1"]), log=quiet)
     run = tmp_path / "run"
     before = load_file(run / "model.safetensors")
-    metrics = calibrate(run, ["settings.reasoning.steps=2", "settings.reasoning.spans=7"], log=quiet)
+    changes = ["settings.reasoning.steps=2", "settings.reasoning.spans=7", "settings.encoder.caption_layers=1"]
+    metrics = calibrate(run, changes, log=quiet)
     model = load(str(run))
+    assert model.settings.encoder.caption_layers == 1
     assert (model.settings.reasoning.steps, model.settings.reasoning.spans) == (2, 7)
     assert model.settings.decision.threshold == metrics["threshold"]
     assert metrics["f1"] == metrics["f1_by_steps"][2]["calibrated_f1"]

@@ -23,7 +23,7 @@ from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
 from dpe_mner.pictures.store import PictureStore
 from dpe_mner.predictor import PredictionOptions, Predictor
-from dpe_mner.reasoning.heads import ReasoningOutput
+from dpe_mner.reasoning.loop import SpanStep, run_steps
 from dpe_mner.reasoning.network import ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
 from dpe_mner.representations.batch import Batch, ImageFeatures, PieceBatch
@@ -180,6 +180,11 @@ class DPEMNERModel(PreTrainedModel):
         """Spans as signals."""
         return SpanCodec(self.settings.noise.signal_scale)
 
+    @property
+    def step(self) -> SpanStep:
+        """Eq. 2, from one pass to the next."""
+        return SpanStep(self.noise, self.codec, self.settings.reasoning.eta)
+
     def encode(self, batch: Batch) -> tuple[TextStates, VisualGrains]:
         """All six representations that do not depend on spans: x_t, x_g, y_c, y_ct, y_f, y_ft."""
         text = self.text_encoder(batch)
@@ -188,7 +193,9 @@ class DPEMNERModel(PreTrainedModel):
         return text, self.network.project_visual(encoded, images, text.x_t)
 
     def _encode_text(self, pieces: PieceBatch | None) -> tuple[Tensor, Tensor] | None:
-        return None if pieces is None else (self.text_encoder.states(pieces), pieces.mask)
+        if pieces is None:
+            return None
+        return self.text_encoder.states(pieces, layers=self.settings.encoder.caption_layers), pieces.mask
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> TrainingOutput:
         """One training pass: noised gold in, the losses of eq. 20 out.
@@ -229,7 +236,10 @@ class DPEMNERModel(PreTrainedModel):
                 )
             )
             if k + 1 < len(times):
-                z_t, beliefs = self._advance(z_t, current, times[k], times[k + 1], batch.lengths, generator)
+                drawn = None
+                if settings.reasoning.eta > 0:
+                    drawn = torch.randn(z_t.shape, generator=generator, device=z_t.device)
+                z_t, beliefs = self.step(z_t, current.output, times[k], times[k + 1], batch.lengths, drawn)
         if context.tags is not None:
             parts["tagging"] = [settings.loss.tagging * tagging_loss(tags, batch.gold) for tags in context.tags]
         losses = {name: torch.stack(values).mean() for name, values in parts.items()}
@@ -262,25 +272,6 @@ class DPEMNERModel(PreTrainedModel):
         z_t = torch.where((t == noise.timesteps - 1)[:, None, None], drawn, z_t)
         return self.codec.clamp(z_t)
 
-    @torch.no_grad()
-    def _advance(
-        self,
-        z_t: Tensor,
-        current: SpanPass,
-        t: Tensor,
-        t_next: Tensor,
-        lengths: Tensor,
-        generator: torch.Generator | None,
-        noise: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The next step's signals (DDIM) and the type beliefs it may see."""
-        eta = self.settings.reasoning.eta
-        if noise is None and eta > 0:
-            noise = torch.randn(z_t.shape, generator=generator, device=z_t.device)
-        z_0 = self.codec.encode(predicted_spans(current.output), lengths)
-        stepped = self.noise.step(z_t, z_0, t, t_next, eta=eta, noise=noise)
-        return self.codec.clamp(stepped), current.output.types.softmax(-1)
-
     @torch.inference_mode()
     def reason(
         self, batch: Batch, *, seed: int = 0, steps: int | None = None, spans: int | None = None
@@ -306,17 +297,17 @@ class DPEMNERModel(PreTrainedModel):
         text, visual = self.encode(batch)
         context = self.network.prepare(text, visual, times, self.noise.signal_share(times))
         generator = torch.Generator().manual_seed(seed)
-        z_t = starting_noise(N, start=chosen.start, generator=generator).to(device).expand(B, -1, -1)
-        z_t = self.codec.clamp(z_t)
-        beliefs, passes = None, []
-        for k, (_t, t_next) in enumerate(pairs):
-            current = self.network(context, k, self.codec.ends(z_t, batch.lengths), beliefs)
-            passes.append(current)
-            if t_next < 0:
-                break
-            noise = torch.randn(N, 2, generator=generator).to(device).expand(B, -1, -1)
-            after = times.new_full((B,), t_next)
-            z_t, beliefs = self._advance(z_t, current, times[k], after, batch.lengths, None, noise)
+        z_T = starting_noise(N, start=chosen.start, generator=generator).to(device).expand(B, -1, -1)
+        passes = run_steps(
+            self.network,
+            context,
+            self.step,
+            self.codec.clamp(z_T),
+            batch.lengths,
+            pairs,
+            draw=lambda: torch.randn(N, 2, generator=generator),
+            early_exit=chosen.early_exit,
+        )
         return ReasoningTrace(steps=passes, times=[t for t, _ in pairs], context=context, visual=visual)
 
     def predict(
@@ -365,11 +356,6 @@ class DPEMNERModel(PreTrainedModel):
             self.train(was_training)
         answers = [result if explain else result.entities for result in results]
         return answers[0] if single else answers
-
-
-def predicted_spans(output: ReasoningOutput) -> Tensor:
-    """z_0 as words: the most probable first and last word of each span. *Shape:* (B, N, 2)."""
-    return torch.stack([output.left.argmax(-1), output.right.argmax(-1)], dim=-1)
 
 
 def _portable(encoder: dict[str, Any]) -> dict[str, Any]:

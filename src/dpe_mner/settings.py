@@ -43,6 +43,9 @@ class EncoderSettings(Section):
     window_words: int = Field(default=128, ge=8, description="longer posts are split into windows of this many words")
     window_overlap: int = Field(default=32, ge=0)
     caption_pieces: int = Field(default=64, ge=4, description="captions and tag lists are cut after this many pieces")
+    caption_layers: int | None = Field(
+        default=None, ge=1, description="captions and tags run through the first layers only; all when not given"
+    )
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> EncoderSettings:
@@ -144,6 +147,9 @@ class ReasoningSettings(Section):
     start: Literal["gaussian", "quasi"] = Field(default="gaussian", description="quasi: evenly spread (Sobol) noise")
     tag_vote: float = Field(
         default=0.0, ge=0, le=1, description="share of a candidate's score that the auxiliary tags decide"
+    )
+    early_exit: bool = Field(
+        default=False, description="a post whose spans and classes did not change in a step takes no further one"
     )
     ensemble: bool = Field(default=False, description="decode the mean over all steps instead of the last step alone")
 

@@ -76,7 +76,9 @@ class TransformerLayer(nn.Module):
         self.feed_forward = FeedForward(width=width, ratio=ratio, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, mask: Tensor, scale: Tensor | None = None) -> Tensor:
+    def forward(
+        self, states: Tensor, mask: Tensor, scale: Tensor | None = None, *, wanted: slice = slice(None)
+    ) -> Tensor:
         """One layer.
 
         Args:
@@ -84,14 +86,16 @@ class TransformerLayer(nn.Module):
             mask: True at real positions. *Shape:* (B, L)
             scale: How loud each position speaks, applied behind the norm: in front of it the norm would undo it.
                 *Shape:* (B, L)
+            wanted: Positions somebody will read; the others are attended to, but not computed.
 
         Returns:
-            *Shape:* (B, L, h)
+            The wanted positions. *Shape:* (B, L, h) when all are
         """
         normed = self.norm(states)
         if scale is not None:
             normed = normed * scale.to(normed.dtype)[..., None]
-        return self.feed_forward(states + self.dropout(self.attention(normed, normed, mask)))
+        update = self.attention(normed[:, wanted], normed, mask)
+        return self.feed_forward(states[:, wanted] + self.dropout(update))
 
 
 def start_as_identity(module: nn.Module) -> None:

@@ -55,12 +55,15 @@ class BottleneckTransformer(nn.Module):
         text_mask = torch.cat([text_mask, open_tokens], dim=1)
         visual_mask = torch.cat([visual_mask, open_tokens], dim=1)
         visual_scale = torch.cat([visual_scale, visual_scale.new_ones(B, tokens)], dim=1)
-        for depth, text_layer in enumerate(self.text_layers):
+        *exchanges, last = self.text_layers
+        for depth, (text_layer, visual_layer) in enumerate(zip(exchanges, self.visual_layers, strict=True)):
             text_out = text_layer(torch.cat([text, bottleneck], dim=1), text_mask)
             text, from_text = text_out.split([L, tokens], dim=1)
-            if depth < len(self.visual_layers):
-                both = torch.cat([visual, bottleneck], dim=1)
-                visual_out = self.visual_layers[depth](both, visual_mask, visual_scale)
-                visual, from_visual = visual_out.split([V, tokens], dim=1)
-                bottleneck = (from_text + from_visual) / 2
-        return text
+            both = torch.cat([visual, bottleneck], dim=1)
+            if depth + 1 < len(exchanges):
+                visual, from_visual = visual_layer(both, visual_mask, visual_scale).split([V, tokens], dim=1)
+            else:  # nobody reads the visual states any more
+                from_visual = visual_layer(both, visual_mask, visual_scale, wanted=slice(V, None))
+            bottleneck = (from_text + from_visual) / 2
+        fused: Tensor = last(torch.cat([text, bottleneck], dim=1), text_mask, wanted=slice(L))
+        return fused

@@ -30,6 +30,10 @@ class VisualStates:
         """*Shape:* (B, h)."""
         return masked_mean(self.states, self.mask)
 
+    def rows(self, index: Tensor) -> VisualStates:
+        """The states of some of the posts."""
+        return VisualStates(self.states[index], self.mask[index])
+
 
 @dataclass(frozen=True)
 class GrainStates:
@@ -47,6 +51,10 @@ class GrainStates:
     def pooled(self) -> Tensor:
         """[y_j; y_jt]. *Shape:* (B, 2h)."""
         return torch.cat([self.image.pooled, self.image2text.pooled], dim=-1)
+
+    def rows(self, index: Tensor) -> GrainStates:
+        """The grain of some of the posts."""
+        return GrainStates(self.image.rows(index), self.image2text.rows(index))
 
 
 class VisualProjection(nn.Module):

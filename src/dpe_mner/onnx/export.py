@@ -90,6 +90,7 @@ def _refuse(model: DPEMNERModel) -> None:
         "its spans grow with the post and start from Gaussian noise (reasoning.start)": (
             settings.reasoning.start == "gaussian" and settings.reasoning.spans_per_word > 0
         ),
+        "its steps end early (reasoning.early_exit)": settings.reasoning.early_exit,
         "it has no tokenizer": model.pieces is None,
         f"it is on {model.device}, not on the CPU": model.device.type != "cpu",
     }

@@ -90,7 +90,7 @@ class PredictorGraph(nn.Module):
             )
             if t_next >= 0:
                 after = times.new_full((B,), t_next)
-                z_t, beliefs = model._advance(z_t, current, times[k], after, lengths, None)
+                z_t, beliefs = model.step(z_t, current.output, times[k], after, lengths, None)
         return (
             torch.stack([c.spans for c in found], dim=1),
             torch.stack([c.labels for c in found], dim=1),

@@ -56,6 +56,22 @@ class Context:
     relevance: Tensor
     x_g: Tensor
 
+    def rows(self, index: Tensor) -> Context:
+        """The context of some of the posts."""
+        return Context(
+            x_t=self.x_t[index],
+            word_mask=self.word_mask[index],
+            x_t_m=self.x_t_m[:, index],
+            x_g_m=self.x_g_m[:, index],
+            boundary_words=self.boundary_words[:, index],
+            tags=None if self.tags is None else self.tags[:, index],
+            visual={j: grain.rows(index) for j, grain in self.visual.items()},
+            s=self.s[:, index],
+            time=self.time[:, index],
+            relevance=self.relevance[index],
+            x_g=self.x_g[index],
+        )
+
 
 @dataclass(frozen=True)
 class SpanPass:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PretrainedConfig
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
+from dpe_mner.errors import InputError
 from dpe_mner.representations.batch import Batch, PieceBatch
 from dpe_mner.representations.word_features import CharacterConvolution
 from dpe_mner.representations.word_shapes import SHAPES
@@ -55,15 +57,20 @@ class TextEncoder(nn.Module):
         """Width e of the encoder's states."""
         return int(self.encoder.config.hidden_size)
 
-    def states(self, pieces: PieceBatch) -> Tensor:
-        """Last hidden states; zero on rows without a piece. *Shape:* (B, S, e)."""
+    def states(self, pieces: PieceBatch, *, layers: int | None = None) -> Tensor:
+        """Hidden states after the last layer, or after the first ``layers``; zero on rows without a piece.
+
+        Returns:
+            *Shape:* (B, S, e)
+        """
+        encoder = first_layers(self.encoder, layers)
         embedded = self.encoder.get_input_embeddings()(pieces.ids)
         if self.shapes is not None:
             embedded = embedded + self.shapes(pieces.shapes)
         # An empty row (no caption) still needs one open key: attention over nothing is not a number.
         mask = pieces.mask.clone()
         mask[:, 0] = True
-        output = self.encoder(inputs_embeds=embedded, attention_mask=mask.to(torch.long))
+        output = encoder(inputs_embeds=embedded, attention_mask=mask.to(torch.long))
         return output.last_hidden_state * pieces.mask[..., None].to(output.last_hidden_state.dtype)
 
     def forward(self, batch: Batch) -> TextStates:
@@ -80,6 +87,37 @@ class TextEncoder(nn.Module):
         if self.characters is not None and batch.characters is not None:
             x_t = x_t + self.characters(batch.characters).to(x_t.dtype)
         return TextStates(x_t=x_t, word_mask=batch.word_mask, x_g=states[:, :1])
+
+
+def first_layers(encoder: PreTrainedModel, count: int | None) -> nn.Module:
+    """The encoder with its first layers only, sharing every weight; made in microseconds, so for each use anew.
+
+    Args:
+        encoder: Any encoder that keeps its layers in a list.
+        count: Layers to keep; None or as many as there are: the encoder itself.
+
+    Raises:
+        InputError: If the encoder keeps its layers otherwise (ALBERT repeats one).
+    """
+    total = int(encoder.config.num_hidden_layers)
+    if count is None or count >= total:
+        return encoder
+    for path, layers in encoder.named_modules():
+        if isinstance(layers, nn.ModuleList) and len(layers) == total:
+            return _with_module(encoder, path.split("."), layers[:count])
+    raise InputError(
+        f"settings.encoder.caption_layers: a {encoder.config.model_type} has no list of {total} layers; leave it out"
+    )
+
+
+def _with_module(module: nn.Module, path: list[str], replacement: nn.Module) -> nn.Module:
+    """A shallow copy of a module with one module below it replaced; the original stays as it is."""
+    if not path:
+        return replacement
+    head, *rest = path
+    twin = copy.copy(module)
+    twin._modules = {**module._modules, head: _with_module(module.get_submodule(head), rest, replacement)}
+    return twin
 
 
 def pool_pieces(states: Tensor, word_index: Tensor, words: int, *, first: bool = False) -> Tensor:

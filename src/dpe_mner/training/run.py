@@ -31,6 +31,7 @@ from dpe_mner.training.validate import Validator
 from dpe_mner.version import __version__
 
 STEP_COUNTS = (1, 2, 3, 5)
+_WITHOUT_TRAINING = ("settings.reasoning.", "settings.encoder.caption_layers=")
 
 
 def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: bool = False) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
 
     Args:
         folder: A run's output.
-        overrides: ``settings.reasoning.key=value``.
+        overrides: ``settings.reasoning.key=value``, or how many layers read captions.
         log: Receives a line.
 
     Returns:
@@ -105,12 +106,15 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name}; give the output folder of a finished 'dpe-mner train'")
     for override in overrides:
-        if not override.startswith("settings.reasoning."):
-            raise InputError(f"--set {override!r}: only settings.reasoning.* can change without training")
+        if not override.startswith(_WITHOUT_TRAINING):
+            raise InputError(f"--set {override!r}: only {' and '.join(_WITHOUT_TRAINING)} can change without training")
     trained = load_recipe(folder / "recipe.yaml")
     recipe = load_recipe(folder / "recipe.yaml", [*overrides, f"output={folder}"])
     model = load_checkpoint(str(folder))
-    model.config.with_settings(model.settings.model_copy(update={"reasoning": recipe.settings.reasoning}))
+    encoder = model.settings.encoder.model_copy(update={"caption_layers": recipe.settings.encoder.caption_layers})
+    model.config.with_settings(
+        model.settings.model_copy(update={"reasoning": recipe.settings.reasoning, "encoder": encoder})
+    )
     attach_pictures(recipe, model)
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
