@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PretrainedConfig
+from transformers import AutoConfig, AutoModel, PretrainedConfig
 
+from dpe_mner.errors import InputError
 from dpe_mner.representations.batch import Batch, PieceBatch
 from dpe_mner.representations.word_features import CharacterConvolution
 from dpe_mner.representations.word_shapes import SHAPES
@@ -80,6 +81,22 @@ class TextEncoder(nn.Module):
         if self.characters is not None and batch.characters is not None:
             x_t = x_t + self.characters(batch.characters).to(x_t.dtype)
         return TextStates(x_t=x_t, word_mask=batch.word_mask, x_g=states[:, :1])
+
+
+def load_pretrained(name: str) -> tuple[PretrainedConfig, nn.Module]:
+    """Configuration and float32 weights of a pretrained encoder.
+
+    Args:
+        name: Hub id or folder.
+
+    Raises:
+        InputError: If it cannot be loaded.
+    """
+    try:
+        return AutoConfig.from_pretrained(name), AutoModel.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"encoder {name!r}: cannot be loaded ({reason}); give a hub id or a folder") from None
 
 
 def pool_pieces(states: Tensor, word_index: Tensor, words: int, *, first: bool = False) -> Tensor:
