@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ import yaml
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
-from dpe_mner.baselines.build import BILSTM_CRF, BuiltBaseline, build_baseline, check_kind
-from dpe_mner.baselines.predict import predict_posts, score_predictions
+from dpe_mner.baselines.build import BuiltBaseline, Description, known_kind, new_baseline
+from dpe_mner.baselines.checkpoint import check_same, load_weights, save_description
+from dpe_mner.baselines.predict import predict_posts, score_predictions, text_only
 from dpe_mner.baselines.settings import BaselineSettings
-from dpe_mner.baselines.trainer import WEIGHTS, BaselineTrainer, load_weights
+from dpe_mner.baselines.trainer import BaselineTrainer
 from dpe_mner.checkpoint import check_known_labels
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.training.examples import make_examples
@@ -52,58 +52,54 @@ def train_baseline(
     Raises:
         InputError: If the kind is unknown, or data, encoder, word vectors or output folder do not serve.
     """
-    check_kind(kind)
-    settings = settings or BaselineSettings()
-    recipe = _text_only(recipe)
     output = Path(recipe.output)
-    checkpoint = checkpoint_to_resume(output, resume=resume)
-    if resume and (output / "metrics.json").exists():
-        log(f"{output}: finished already")
-        return json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    known = known_kind(kind)
+    finished = resume and (output / "metrics.json").exists()
+    checkpoint = checkpoint_to_resume(output, resume=resume) if not finished else None
+    recipe = without_vision(recipe)
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
     labels = recipe.data.labels or training_data.labels
     for data in (training_data, validation_data):
         check_known_labels(data.labels, labels, where=data.path)
-    # A post's own caption and tags are not the text's.
-    training_data = _without_vision(training_data)
+    description = Description(
+        kind=known, labels=labels, settings=settings or BaselineSettings(), encoder=recipe.settings.encoder
+    )
+    if resume:
+        check_same(description, output)
+    if finished:
+        log(f"{output}: finished already")
+        return json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     set_seed(recipe.training.seed)
     if not progress:
         transformers_logging.disable_progress_bar()
-    baseline = build_baseline(
-        kind,
-        encoder="" if kind == BILSTM_CRF else resolve_encoder(recipe.encoder),
-        posts=training_data.posts,
-        labels=labels,
-        settings=settings,
-        encoder_settings=recipe.settings.encoder,
-    )
+    encoder = resolve_encoder(recipe.encoder) if description.has_encoder else ""
+    baseline = new_baseline(description, encoder=encoder, posts=training_data.posts)
+    examples = make_examples([text_only(post) for post in training_data.posts], baseline.pieces, labels)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
-    examples = make_examples(training_data.posts, baseline.pieces, labels)
+    save_description(baseline, output)
     trainer = BaselineTrainer(
         baseline=baseline,
         examples=examples,
-        posts=_without_vision(validation_data).posts,
-        labels=labels,
-        settings=settings,
+        posts=validation_data.posts,
         training=recipe.training,
         output=output,
         log=log,
         progress=progress,
     )
-    total = sum(p.numel() for p in baseline.model.parameters())
-    log(f"training {kind} on {len(examples)} posts, validating on {len(validation_data.posts)}; {total / 1e6:.1f} M")
+    log(
+        f"training {kind} on {len(examples)} posts, validating on {len(validation_data.posts)}; "
+        f"{baseline.parameters / 1e6:.1f} M parameters"
+    )
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.monotonic() - started
-    load_weights(baseline.model, output / WEIGHTS)
-    return _finish(recipe, kind, settings, baseline, training_data, validation_data, seconds=seconds, log=log)
+    load_weights(baseline.model, output)
+    return _finish(recipe, baseline, training_data, validation_data, seconds=seconds, log=log)
 
 
 def _finish(
     recipe: Recipe,
-    kind: str,
-    settings: BaselineSettings,
     baseline: BuiltBaseline,
     training_data: Dataset,
     validation_data: Dataset,
@@ -113,31 +109,28 @@ def _finish(
 ) -> dict[str, Any]:
     """Predict with the chosen weights; write predictions and metrics."""
     output = Path(recipe.output)
-    labels = recipe.data.labels or training_data.labels
-    posts = _without_vision(validation_data).posts
-    predictions = predict_posts(
-        baseline.model, baseline.pieces, posts, labels, batch_size=recipe.training.eval_batch_size
-    )
+    description = baseline.description
+    predictions = predict_posts(baseline, validation_data.posts, batch_size=recipe.training.eval_batch_size)
     lines = (json.dumps(prediction.as_dict(), ensure_ascii=False) + "\n" for prediction in predictions)
     (output / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-    report = score_predictions(posts, predictions)
+    report = score_predictions(validation_data.posts, predictions)
     history = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     metrics = {
-        "name": settings.name or f"{recipe.name}, {kind}",
-        "baseline": kind,
-        "encoder": None if kind == BILSTM_CRF else recipe.encoder,
-        "labels": list(labels),
+        "name": description.settings.name or f"{recipe.name}, {description.kind}",
+        "baseline": description.kind,
+        "encoder": recipe.encoder if description.has_encoder else None,
+        "labels": description.labels,
         "f1": report.overall.f1,
         "validation": report.as_dict(),
         "best_epoch": max(history, key=lambda entry: entry["f1"])["epoch"],
         "history": history,
-        "settings": settings.model_dump(),
+        "settings": description.settings.model_dump(),
         "seed": recipe.training.seed,
         "seconds": round(seconds, 1),
         "train_sha256": training_data.sha256,
         "valid_sha256": validation_data.sha256,
         "train_posts": len(training_data.posts),
-        "parameters": sum(p.numel() for p in baseline.model.parameters()),
+        "parameters": baseline.parameters,
         "package_version": __version__,
         "torch_version": torch.__version__,
     }
@@ -146,10 +139,7 @@ def _finish(
     return metrics
 
 
-def _text_only(recipe: Recipe) -> Recipe:
+def without_vision(recipe: Recipe) -> Recipe:
+    """The recipe with the text alone as data, so that nothing else need be there."""
     data = recipe.data.model_copy(update={"visual_text": None, "images": None, "features": None})
     return recipe.model_copy(update={"data": data})
-
-
-def _without_vision(data: Dataset) -> Dataset:
-    return replace(data, posts=[replace(post, caption=None, tags=None, image=None) for post in data.posts])

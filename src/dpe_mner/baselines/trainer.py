@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
-
 from dpe_mner.baselines.build import BuiltBaseline
-from dpe_mner.baselines.network import Baseline
+from dpe_mner.baselines.checkpoint import save_weights
 from dpe_mner.baselines.predict import predict_posts, score_predictions
-from dpe_mner.baselines.settings import BaselineSettings
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.training.examples import Example, ExampleCollator
 from dpe_mner.training.recipe import TrainingSettings
 from dpe_mner.training.trainer import EpochTrainer, Log, set_dropout
 from dpe_mner.types import Post
-
-WEIGHTS = "model.safetensors"
 
 
 class BaselineTrainer(EpochTrainer):
@@ -29,8 +22,6 @@ class BaselineTrainer(EpochTrainer):
         baseline: Model and tokenizer.
         examples: Training windows.
         posts: Validation posts.
-        labels: Entity types.
-        settings: The baseline's learning rates.
         training: The recipe's training section.
         output: Folder of the run.
         log: Receives a line an epoch.
@@ -43,16 +34,14 @@ class BaselineTrainer(EpochTrainer):
         baseline: BuiltBaseline,
         examples: list[Example],
         posts: Sequence[Post],
-        labels: Sequence[str],
-        settings: BaselineSettings,
         training: TrainingSettings,
         output: Path,
         log: Log,
         progress: bool = False,
     ) -> None:
-        self.pieces = baseline.pieces
+        self.baseline = baseline
         self.posts = posts
-        self.labels = labels
+        settings = baseline.description.settings
         text_encoder = getattr(baseline.model, "text_encoder", None)
         self.head_rate = settings.bilstm.learning_rate if text_encoder is None else training.learning_rate
         self.crf_rate = settings.crf.learning_rate
@@ -81,23 +70,10 @@ class BaselineTrainer(EpochTrainer):
 
     def validate(self) -> dict[str, float]:
         """Strict figures on the validation posts."""
-        found = predict_posts(self.model, self.pieces, self.posts, self.labels, batch_size=self.recipe.eval_batch_size)
+        found = predict_posts(self.baseline, self.posts, batch_size=self.recipe.eval_batch_size)
         overall = score_predictions(self.posts, found).overall
         return {"f1": overall.f1, "precision": overall.precision, "recall": overall.recall}
 
     def keep(self, figures: Mapping[str, float]) -> None:
         """Write the weights."""
-        save_weights(self.model, self.output / WEIGHTS, half=self.recipe.half_precision_weights)
-
-
-def save_weights(model: Baseline, path: Path, *, half: bool = False) -> None:
-    """Write weights; a reader never meets half a file."""
-    weights = {k: v.to(torch.float16) if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
-    part = path.with_suffix(".part")
-    save_file({name: value.contiguous() for name, value in weights.items()}, part)
-    os.replace(part, path)
-
-
-def load_weights(model: Baseline, path: Path) -> None:
-    """Read weights that :func:`save_weights` wrote."""
-    model.load_state_dict(load_file(path))
+        save_weights(self.model, self.output, half=self.recipe.half_precision_weights)
