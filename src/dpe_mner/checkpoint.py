@@ -106,7 +106,15 @@ def check_labels(labels: Sequence[str], model: DPEMNERModel, *, where: str) -> N
     Raises:
         InputError: Naming them and what the model knows.
     """
-    known = model.config.label_names
+    check_known_labels(labels, model.config.label_names, where=where)
+
+
+def check_known_labels(labels: Sequence[str], known: Sequence[str], *, where: str) -> None:
+    """Refuse labels outside a model's.
+
+    Raises:
+        InputError: Naming them and what the model knows.
+    """
     unknown = sorted(set(labels) - set(known))
     if unknown:
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from dpe_mner.config import DPEMNERConfig
 from dpe_mner.errors import InputError
@@ -27,8 +27,8 @@ from dpe_mner.reasoning.loop import SpanStep, run_steps
 from dpe_mner.reasoning.network import ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
 from dpe_mner.representations.batch import Batch, ImageFeatures, PieceBatch
-from dpe_mner.representations.pieces import PieceEncoder, load_tokenizer
-from dpe_mner.representations.text import TextEncoder, TextStates
+from dpe_mner.representations.pieces import PieceEncoder, load_tokenizer, piece_limit
+from dpe_mner.representations.text import TextEncoder, TextStates, load_pretrained
 from dpe_mner.settings import Settings
 from dpe_mner.spans.codec import SpanCodec
 from dpe_mner.spans.noise import NoiseProcess, starting_noise
@@ -80,12 +80,7 @@ class DPEMNERModel(PreTrainedModel):
         Raises:
             InputError: If the encoder cannot be loaded.
         """
-        try:
-            encoder_config = AutoConfig.from_pretrained(encoder)
-            pretrained = AutoModel.from_pretrained(encoder, dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"encoder {encoder!r}: cannot be loaded ({reason}); give a hub id or a folder") from None
+        encoder_config, pretrained = load_pretrained(encoder)
         tokenizer = load_tokenizer(encoder)
         config = DPEMNERConfig(
             encoder=_portable(encoder_config.to_dict()),
@@ -125,11 +120,7 @@ class DPEMNERModel(PreTrainedModel):
 
     def attach_tokenizer(self, tokenizer: Any) -> None:
         """Give the model the tokenizer it predicts with and is saved with."""
-        encoder = self.text_encoder.encoder.config
-        positions = getattr(encoder, "max_position_embeddings", 512)
-        # RoBERTa's family starts its positions behind the padding index.
-        reserved = (encoder.pad_token_id or 0) + 1 if "roberta" in encoder.model_type else 0
-        limit = max(positions - reserved, 8)
+        limit = piece_limit(self.text_encoder.encoder.config)
         self.pieces = PieceEncoder(tokenizer, self.settings.encoder, max_pieces=limit)
 
     @property

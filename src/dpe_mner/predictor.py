@@ -27,7 +27,7 @@ from dpe_mner.representations.collate import collate
 from dpe_mner.representations.padding import PAD, groups_of_like_shape
 from dpe_mner.representations.pieces import PieceEncoder, Window
 from dpe_mner.settings import Settings
-from dpe_mner.types import Post, Prediction
+from dpe_mner.types import Entity, Post, Prediction
 
 _CHUNK = 2048  # posts sorted by length together; results come out in order after each chunk
 _PICTURE_CHUNK = 256  # the same with pictures, whose features take a few hundred times the room
@@ -110,14 +110,7 @@ class Predictor:
     def _merge(self, post: Post, words: Words, results: list[_WindowResult], parts: PictureParts) -> Prediction:
         labels = self.model.config.label_names
         results = sorted(results, key=lambda result: result.window.first)
-        spans: list[tuple[int, int, str, float]] = []
-        for result in results:
-            low, high = result.window.owned
-            for left, right, label, score in result.rows:
-                first, last = result.window.first + left, result.window.first + right
-                if low <= first < high:
-                    spans.append((first, last, labels[label - 1], score))
-        entities = [make_entity(words, *span) for span in without_overlap(spans)]
+        entities = merge_windows(words, [(result.window, result.rows) for result in results], labels)
         extra: dict[str, Any] = {}
         explained = [(r.window, r.explanation) for r in results if r.explanation is not None]
         if explained:
@@ -125,6 +118,18 @@ class Predictor:
             extra["grounding"] = ground(entities, explained, parts, post.tags or ())
         warnings = [*_warnings(post, words, pictures=self.pictures is not None), *parts.warnings]
         return Prediction(id=post.id, text=words.text, entities=entities, warnings=warnings, **extra)
+
+
+def merge_windows(words: Words, results: Iterable[tuple[Window, Sequence[Row]]], labels: Sequence[str]) -> list[Entity]:
+    """Entities of a post from what was found in each of its windows: a window answers for the words it owns."""
+    spans: list[tuple[int, int, str, float]] = []
+    for window, rows in results:
+        low, high = window.owned
+        for left, right, label, score in rows:
+            first, last = window.first + left, window.first + right
+            if low <= first < high:
+                spans.append((first, last, labels[label - 1], score))
+    return [make_entity(words, *span) for span in without_overlap(spans)]
 
 
 @dataclass(frozen=True)

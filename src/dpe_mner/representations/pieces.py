@@ -182,6 +182,14 @@ class PieceEncoder:
         return Pieces(full.ids[:limit], full.word_index[:limit], full.shapes[:limit])
 
 
+def piece_limit(encoder: Any) -> int:
+    """Pieces an encoder of this configuration takes at most, special ones included."""
+    positions = getattr(encoder, "max_position_embeddings", 512)
+    # RoBERTa's family starts its positions behind the padding index.
+    reserved = (encoder.pad_token_id or 0) + 1 if "roberta" in encoder.model_type else 0
+    return max(positions - reserved, 8)
+
+
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of an encoder or a checkpoint.
 

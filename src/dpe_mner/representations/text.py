@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from dpe_mner.errors import InputError
 from dpe_mner.representations.batch import Batch, PieceBatch
@@ -118,6 +118,22 @@ def _with_module(module: nn.Module, path: list[str], replacement: nn.Module) -> 
     twin = copy.copy(module)
     twin._modules = {**module._modules, head: _with_module(module.get_submodule(head), rest, replacement)}
     return twin
+
+
+def load_pretrained(name: str) -> tuple[PretrainedConfig, nn.Module]:
+    """Configuration and float32 weights of a pretrained encoder.
+
+    Args:
+        name: Hub id or folder.
+
+    Raises:
+        InputError: If it cannot be loaded.
+    """
+    try:
+        return AutoConfig.from_pretrained(name), AutoModel.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"encoder {name!r}: cannot be loaded ({reason}); give a hub id or a folder") from None
 
 
 def pool_pieces(states: Tensor, word_index: Tensor, words: int, *, first: bool = False) -> Tensor:

@@ -50,7 +50,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
         InputError: If data, encoder or output folder do not serve.
     """
     output = Path(recipe.output)
-    checkpoint = _checkpoint_to_resume(output, resume=resume)
+    checkpoint = checkpoint_to_resume(output, resume=resume)
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
     settings = prepare_pictures(recipe, [*training_data.posts, *validation_data.posts], log=log)
     recipe = recipe.model_copy(update={"settings": settings})
@@ -202,7 +202,12 @@ def load_split(recipe: Recipe, split: str) -> Dataset:
     return dataset
 
 
-def _checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
+def checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
+    """The last epoch's checkpoint of an interrupted run, or None for a new run.
+
+    Raises:
+        InputError: If there is nothing to resume, or a run that was not asked to go on.
+    """
     folder = output / "checkpoints"
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if resume:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,26 @@ from dpe_mner.representations.batch import Batch
 from dpe_mner.training.augment import hide_pieces, hide_vision
 from dpe_mner.training.examples import Example, ExampleCollator, LengthGroupedBatches
 from dpe_mner.training.recipe import TrainingSettings
-from dpe_mner.training.validate import Validation, Validator
+from dpe_mner.training.validate import Validator
 
 Log = Callable[[str], None]
 
 
-class EntityTrainer(Trainer):
-    """The Trainer with a generator-driven loss and strict F1 as its evaluation.
+class EpochTrainer(Trainer):
+    """The Trainer with several learning rates, a generator-driven loss and strict F1 as its evaluation.
+
+    A subclass gives ``validate`` and ``keep``. The model's forward takes a batch and a generator and gives a
+    :class:`~dpe_mner.model.TrainingOutput`.
 
     Args:
-        model: With its tokenizer attached.
+        model: What is trained.
         examples: Training windows.
-        validator: Scores the model after each epoch; its threshold goes into the best checkpoint.
+        collator: Builds batches of them.
+        mask_id: Piece that hides another one; None where there is none.
         training: The recipe's training section.
-        output: Folder of the run; the best checkpoint so far is in ``best``.
+        output: Folder of the run.
         log: Receives a line an epoch.
-        store: Holds the features of the examples' pictures.
+        progress: Show progress bars.
     """
 
     optimizer: torch.optim.Optimizer | None
@@ -44,27 +48,21 @@ class EntityTrainer(Trainer):
     def __init__(
         self,
         *,
-        model: DPEMNERModel,
+        model: nn.Module,
         examples: list[Example],
-        validator: Validator,
+        collator: ExampleCollator,
+        mask_id: int | None,
         training: TrainingSettings,
         output: Path,
         log: Log,
         progress: bool = False,
-        store: PictureStore | None = None,
     ) -> None:
         self.recipe = training
-        self.validator = validator
         self.output = output
         self.say = log
         self.loss_sums: dict[str, float] = {}
         self.loss_count = 0
-        assert model.pieces is not None
-        self.mask_id = getattr(model.pieces.tokenizer, "mask_token_id", None)
-        if training.encoder_dropout is not None:
-            set_dropout(model.text_encoder.encoder, training.encoder_dropout)
-        if training.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
+        self.mask_id = mask_id
         callbacks: list[TrainerCallback] = []
         if training.early_stop is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=training.early_stop))
@@ -73,32 +71,39 @@ class EntityTrainer(Trainer):
             args=training_arguments(training, output, progress=progress),
             train_dataset=examples,
             eval_dataset=[None],
-            data_collator=ExampleCollator(pad_id=model.pieces.pad_id, store=store),
+            data_collator=collator,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
         if not progress:
             self.remove_callback(ProgressCallback)
 
+    def validate(self) -> dict[str, float]:
+        """Figures of the model as it is now, ``f1`` among them."""
+        raise NotImplementedError
+
+    def keep(self, figures: Mapping[str, float]) -> None:
+        """Save the model: it is the best so far."""
+        raise NotImplementedError
+
+    def learning_rate(self, name: str) -> tuple[str, float]:
+        """Group of a parameter, and that group's learning rate."""
+        if name.startswith("text_encoder.encoder."):
+            return "encoder", self.recipe.encoder_learning_rate
+        return "head", self.recipe.learning_rate
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with the encoder's own learning rate; no decay on biases and norms."""
+        """AdamW with each group's own learning rate; no decay on biases and norms."""
         if self.optimizer is None:
-            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+            groups: dict[tuple[tuple[str, float], bool], list[nn.Parameter]] = {}
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
-                    groups.setdefault((name.startswith("text_encoder.encoder."), parameter.ndim > 1), []).append(
-                        parameter
-                    )
-            rates = {True: self.recipe.encoder_learning_rate, False: self.recipe.learning_rate}
+                    groups.setdefault((self.learning_rate(name), parameter.ndim > 1), []).append(parameter)
             self.optimizer = torch.optim.AdamW(
                 fused=True,
                 params=[
-                    {
-                        "params": parameters,
-                        "lr": rates[encoder],
-                        "weight_decay": self.recipe.weight_decay if decayed else 0.0,
-                    }
-                    for (encoder, decayed), parameters in groups.items()
+                    {"params": parameters, "lr": rate, "weight_decay": self.recipe.weight_decay if decayed else 0.0}
+                    for ((_, rate), decayed), parameters in groups.items()
                 ],
             )
         return self.optimizer
@@ -131,46 +136,93 @@ class EntityTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score on validation, keep the model if it is the best so far, and log a line."""
-        validation = self.validator(self.model)
+        figures = self.validate()
         losses = {name: float(total) / max(self.loss_count, 1) for name, total in self.loss_sums.items()}
         self.loss_sums, self.loss_count = {}, 0
         best = self.state.best_metric
-        better = best is None or validation.calibrated.overall.f1 > best
+        better = best is None or figures["f1"] > best
         if better:
-            self._keep(validation)
-        self._record(validation, losses, better=better)
-        metrics = {"eval_f1": validation.calibrated.overall.f1}
+            self.keep(figures)
+        self._record(figures, losses, better=better)
+        metrics = {"eval_f1": figures["f1"]}
         self.log(metrics | {f"loss_{name}": value for name, value in losses.items()})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _keep(self, validation: Validation) -> None:
-        settings = self.model.settings
-        decision = settings.decision.model_copy(update={"threshold": validation.threshold})
-        self.model.config.with_settings(settings.model_copy(update={"decision": decision}))
-        save_checkpoint(self.model, self.output / "best", half=self.recipe.half_precision_weights)
-        self.model.config.with_settings(settings)
-
-    def _record(self, validation: Validation, losses: dict[str, float], *, better: bool) -> None:
+    def _record(self, figures: Mapping[str, float], losses: dict[str, float], *, better: bool) -> None:
         epoch = round(self.state.epoch or 0)
-        overall = validation.calibrated.overall
-        entry = {
-            "epoch": epoch,
-            "step": self.state.global_step,
-            "f1": overall.f1,
-            "precision": overall.precision,
-            "recall": overall.recall,
-            "threshold": validation.threshold,
-            "f1_without_threshold": validation.report.overall.f1,
-            "losses": losses,
-        }
+        entry = {"epoch": epoch, "step": self.state.global_step, **figures, "losses": losses}
         history = self.output / "history.jsonl"
         earlier = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
         kept = [line for line in earlier if json.loads(line)["step"] < entry["step"]]
         history.write_text("".join(f"{line}\n" for line in [*kept, json.dumps(entry)]), encoding="utf-8")
         total = sum(losses.values())
         mark = " (best)" if better else ""
-        self.say(f"epoch {epoch}/{self.recipe.epochs}  loss {total:.3f}  validation F1 {overall.f1:.2f}{mark}")
+        self.say(f"epoch {epoch}/{self.recipe.epochs}  loss {total:.3f}  validation F1 {figures['f1']:.2f}{mark}")
+
+
+class EntityTrainer(EpochTrainer):
+    """Trains our model.
+
+    Args:
+        model: With its tokenizer attached.
+        examples: Training windows.
+        validator: Scores the model after each epoch; its threshold goes into the best checkpoint.
+        training: The recipe's training section.
+        output: Folder of the run; the best checkpoint so far is in ``best``.
+        log: Receives a line an epoch.
+        progress: Show progress bars.
+        store: Holds the features of the examples' pictures.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: DPEMNERModel,
+        examples: list[Example],
+        validator: Validator,
+        training: TrainingSettings,
+        output: Path,
+        log: Log,
+        progress: bool = False,
+        store: PictureStore | None = None,
+    ) -> None:
+        self.validator = validator
+        assert model.pieces is not None
+        if training.encoder_dropout is not None:
+            set_dropout(model.text_encoder.encoder, training.encoder_dropout)
+        if training.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        super().__init__(
+            model=model,
+            examples=examples,
+            collator=ExampleCollator(pad_id=model.pieces.pad_id, store=store),
+            mask_id=getattr(model.pieces.tokenizer, "mask_token_id", None),
+            training=training,
+            output=output,
+            log=log,
+            progress=progress,
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Figures with the threshold calibrated on these posts, and F1 without it."""
+        validation = self.validator(self.model)
+        overall = validation.calibrated.overall
+        return {
+            "f1": overall.f1,
+            "precision": overall.precision,
+            "recall": overall.recall,
+            "threshold": validation.threshold,
+            "f1_without_threshold": validation.report.overall.f1,
+        }
+
+    def keep(self, figures: Mapping[str, float]) -> None:
+        """Save the checkpoint with its threshold to ``best``."""
+        settings = self.model.settings
+        decision = settings.decision.model_copy(update={"threshold": figures["threshold"]})
+        self.model.config.with_settings(settings.model_copy(update={"decision": decision}))
+        save_checkpoint(self.model, self.output / "best", half=self.recipe.half_precision_weights)
+        self.model.config.with_settings(settings)
 
 
 def set_dropout(module: nn.Module, rate: float) -> None:

@@ -1,0 +1,103 @@
+"""A trained baseline on disk: description, encoder configuration, tokenizer and weights; no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from dpe_mner.baselines.build import BuiltBaseline, Description, with_encoder, with_words
+from dpe_mner.baselines.network import Baseline
+from dpe_mner.errors import InputError
+from dpe_mner.representations.pieces import load_tokenizer
+from dpe_mner.representations.text import TextEncoder
+from dpe_mner.settings import parse_section
+
+DESCRIPTION, WEIGHTS = "baseline.json", "model.safetensors"
+
+
+def save_description(baseline: BuiltBaseline, folder: Path) -> None:
+    """Write everything but the weights, which come with the first epoch."""
+    (folder / DESCRIPTION).write_text(baseline.description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    baseline.pieces.tokenizer.save_pretrained(folder)
+    text_encoder = getattr(baseline.model, "text_encoder", None)
+    if isinstance(text_encoder, TextEncoder):
+        text_encoder.encoder.config.save_pretrained(folder)
+
+
+def save_weights(model: Baseline, folder: Path, *, half: bool = False) -> None:
+    """Write weights; a reader never meets half a file.
+
+    Args:
+        model: The model.
+        folder: Exists.
+        half: Store float16 weights; they are loaded as float32.
+    """
+    weights = {k: v.to(torch.float16) if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
+    part = folder / f"{WEIGHTS}.part"
+    save_file({name: value.contiguous() for name, value in weights.items()}, part)
+    os.replace(part, folder / WEIGHTS)
+
+
+def load_weights(model: Baseline, folder: Path) -> None:
+    """Read weights.
+
+    Raises:
+        InputError: If they are missing, damaged or another model's.
+    """
+    path = folder / WEIGHTS
+    try:
+        model.load_state_dict(load_file(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (SafetensorError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: damaged, or weights of another model ({reason})") from None
+
+
+def load_baseline(folder: str | os.PathLike[str]) -> BuiltBaseline:
+    """A trained baseline, in evaluation mode.
+
+    Args:
+        folder: Output of :func:`~dpe_mner.baselines.run.train_baseline`.
+
+    Raises:
+        InputError: If it holds no baseline.
+    """
+    root = Path(folder)
+    description = _read_description(root)
+    tokenizer = load_tokenizer(str(root))
+    if description.has_encoder:
+        text_encoder = TextEncoder(AutoConfig.from_pretrained(str(root)), description.encoder)
+        baseline = with_encoder(description, tokenizer, text_encoder)
+    else:
+        baseline = with_words(description, tokenizer, torch.zeros(len(tokenizer), dtype=torch.bool))
+    load_weights(baseline.model, root)
+    baseline.model.eval()
+    return baseline
+
+
+def check_same(description: Description, folder: Path) -> None:
+    """Refuse to go on with a run of another baseline.
+
+    Raises:
+        InputError: If kind, labels or settings differ from those the run began with.
+    """
+    began = _read_description(folder)
+    for name in Description.model_fields:
+        if getattr(began, name) != getattr(description, name):
+            raise InputError(f"{folder}: holds a run of another baseline ({name} differs); choose another output")
+
+
+def _read_description(folder: Path) -> Description:
+    path = folder / DESCRIPTION
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{path}: missing or not JSON; give the output folder of a trained baseline") from None
+    return parse_section(Description, values if isinstance(values, dict) else {}, where=str(path))

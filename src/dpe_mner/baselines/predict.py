@@ -1,0 +1,64 @@
+"""A baseline's predictions: the windows, batches and merging of our model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+
+from dpe_mner.baselines.build import BuiltBaseline
+from dpe_mner.data.gold import gold_characters
+from dpe_mner.data.words import words_of
+from dpe_mner.evaluation.score import Report, score
+from dpe_mner.predictor import batches_of_like_shape, collate_windows, merge_windows
+from dpe_mner.reasoning.rows import Row
+from dpe_mner.representations.pieces import Window
+from dpe_mner.types import Post, Prediction
+
+
+@torch.no_grad()  # not inference mode: the CRF's marginals are gradients
+def predict_posts(baseline: BuiltBaseline, posts: Iterable[Post], *, batch_size: int = 64) -> list[Prediction]:
+    """Entities of posts, in order.
+
+    Args:
+        baseline: Left in the mode it is in.
+        posts: Captions, tags and pictures are not read.
+        batch_size: Windows computed together; never changes an answer.
+    """
+    model, pieces = baseline.model, baseline.pieces
+    posts = [text_only(post) for post in posts]
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    words = [words_of(post) for post in posts]
+    windows = [w for i, post in enumerate(posts) for w in pieces.windows(post, words[i], index=i)]
+    found: dict[int, list[tuple[Window, list[Row]]]] = defaultdict(list)
+    for batch in batches_of_like_shape(windows, batch_size):
+        rows = model.decode(collate_windows(batch, pad_id=pieces.pad_id).to(device))
+        for window, result in zip(batch, rows, strict=True):
+            found[window.post].append((window, result))
+    model.train(was_training)
+    return [
+        Prediction(
+            id=post.id,
+            text=words[i].text,
+            entities=merge_windows(
+                words[i], sorted(found[i], key=lambda result: result[0].first), baseline.description.labels
+            ),
+            warnings=[] if len(words[i]) else ["the post has no words"],
+        )
+        for i, post in enumerate(posts)
+    ]
+
+
+def text_only(post: Post) -> Post:
+    """The post without all that a baseline does not read."""
+    return replace(post, caption=None, tags=None, image=None)
+
+
+def score_predictions(posts: Sequence[Post], predictions: Sequence[Prediction]) -> Report:
+    """Strict scores of predictions of labelled posts."""
+    gold = [gold_characters(post, words_of(post)) for post in posts]
+    return score(gold, [[(e.start, e.end, e.label) for e in p.entities] for p in predictions])

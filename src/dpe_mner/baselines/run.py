@@ -1,0 +1,145 @@
+"""A baseline's run from the recipe of our model to metrics and predictions."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import set_seed
+from transformers.utils import logging as transformers_logging
+
+from dpe_mner.baselines.build import BuiltBaseline, Description, known_kind, new_baseline
+from dpe_mner.baselines.checkpoint import check_same, load_weights, save_description
+from dpe_mner.baselines.predict import predict_posts, score_predictions, text_only
+from dpe_mner.baselines.settings import BaselineSettings
+from dpe_mner.baselines.trainer import BaselineTrainer
+from dpe_mner.checkpoint import check_known_labels
+from dpe_mner.data.dataset import Dataset
+from dpe_mner.training.examples import make_examples
+from dpe_mner.training.recipe import Recipe, resolve_encoder
+from dpe_mner.training.run import checkpoint_to_resume, load_split
+from dpe_mner.training.trainer import Log
+from dpe_mner.version import __version__
+
+
+def train_baseline(
+    recipe: Recipe,
+    kind: str,
+    *,
+    settings: BaselineSettings | None = None,
+    resume: bool = False,
+    log: Log = print,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train a baseline, keep the epoch with the best validation F1, and write everything to ``recipe.output``.
+
+    Args:
+        recipe: A recipe of our model: its data, encoder, ``settings.encoder`` and ``training`` are used, captions and
+            pictures are not.
+        kind: ``bilstm-crf``, ``bert-crf`` or ``bert-span``.
+        settings: What the baseline has of its own.
+        resume: Go on from the last finished epoch of an interrupted run; a finished one gives its metrics.
+        log: Receives a line an epoch.
+        progress: Show progress bars.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        InputError: If the kind is unknown, or data, encoder, word vectors or output folder do not serve.
+    """
+    output = Path(recipe.output)
+    known = known_kind(kind)
+    finished = resume and (output / "metrics.json").exists()
+    checkpoint = checkpoint_to_resume(output, resume=resume) if not finished else None
+    recipe = without_vision(recipe)
+    training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
+    labels = recipe.data.labels or training_data.labels
+    for data in (training_data, validation_data):
+        check_known_labels(data.labels, labels, where=data.path)
+    description = Description(
+        kind=known, labels=labels, settings=settings or BaselineSettings(), encoder=recipe.settings.encoder
+    )
+    if resume:
+        check_same(description, output)
+    if finished:
+        log(f"{output}: finished already")
+        return json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    set_seed(recipe.training.seed)
+    if not progress:
+        transformers_logging.disable_progress_bar()
+    encoder = resolve_encoder(recipe.encoder) if description.has_encoder else ""
+    baseline = new_baseline(description, encoder=encoder, posts=training_data.posts)
+    examples = make_examples([text_only(post) for post in training_data.posts], baseline.pieces, labels)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
+    save_description(baseline, output)
+    trainer = BaselineTrainer(
+        baseline=baseline,
+        examples=examples,
+        posts=validation_data.posts,
+        training=recipe.training,
+        output=output,
+        log=log,
+        progress=progress,
+    )
+    log(
+        f"training {kind} on {len(examples)} posts, validating on {len(validation_data.posts)}; "
+        f"{baseline.parameters / 1e6:.1f} M parameters"
+    )
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.monotonic() - started
+    load_weights(baseline.model, output)
+    return _finish(recipe, baseline, training_data, validation_data, seconds=seconds, log=log)
+
+
+def _finish(
+    recipe: Recipe,
+    baseline: BuiltBaseline,
+    training_data: Dataset,
+    validation_data: Dataset,
+    *,
+    seconds: float,
+    log: Log,
+) -> dict[str, Any]:
+    """Predict with the chosen weights; write predictions and metrics."""
+    output = Path(recipe.output)
+    description = baseline.description
+    predictions = predict_posts(baseline, validation_data.posts, batch_size=recipe.training.eval_batch_size)
+    lines = (json.dumps(prediction.as_dict(), ensure_ascii=False) + "\n" for prediction in predictions)
+    (output / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
+    report = score_predictions(validation_data.posts, predictions)
+    history = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    metrics = {
+        "name": description.settings.name or f"{recipe.name}, {description.kind}",
+        "baseline": description.kind,
+        "encoder": recipe.encoder if description.has_encoder else None,
+        "labels": description.labels,
+        "f1": report.overall.f1,
+        "validation": report.as_dict(),
+        "best_epoch": max(history, key=lambda entry: entry["f1"])["epoch"],
+        "history": history,
+        "settings": description.settings.model_dump(),
+        "seed": recipe.training.seed,
+        "seconds": round(seconds, 1),
+        "train_sha256": training_data.sha256,
+        "valid_sha256": validation_data.sha256,
+        "train_posts": len(training_data.posts),
+        "parameters": baseline.parameters,
+        "package_version": __version__,
+        "torch_version": torch.__version__,
+    }
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    log(f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}; saved to {output}")
+    return metrics
+
+
+def without_vision(recipe: Recipe) -> Recipe:
+    """The recipe with the text alone as data, so that nothing else need be there."""
+    data = recipe.data.model_copy(update={"visual_text": None, "images": None, "features": None})
+    return recipe.model_copy(update={"data": data})

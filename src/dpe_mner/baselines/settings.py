@@ -1,0 +1,56 @@
+"""What a baseline has of its own; everything else is the recipe's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dpe_mner.settings import Section
+
+
+class CrfSettings(Section):
+    """The CRF on top of BiLSTM-CRF and BERT-CRF."""
+
+    learning_rate: float = Field(
+        default=1e-2, gt=0, description="of the transitions: few scores that start near 0 and must reach the emissions'"
+    )
+
+
+class BilstmSettings(Section):
+    """Words and characters of BiLSTM-CRF."""
+
+    word_size: int = Field(default=100, ge=1, description="width of the word embeddings; that of the GloVe file")
+    character_size: int = Field(default=50, ge=1)
+    hidden_size: int = Field(default=200, ge=1, description="of each direction")
+    layers: int = Field(default=1, ge=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="before and behind the LSTM")
+    learning_rate: float = Field(default=2e-3, gt=0)
+    lowercase: bool = Field(default=True, description="look words up in lower case; the characters keep theirs")
+    rare_count: int = Field(default=1, ge=0, description="a word this rare in the training posts is a rare word")
+    rare_replacement: float = Field(
+        default=0.5, ge=0, le=1, description="chance that training reads a rare word as the unknown one"
+    )
+    glove: str | None = Field(default=None, description="text file of word vectors; random ones when not given")
+    glove_words: int | None = Field(
+        default=200_000, ge=1, description="take the file's first words, its most frequent; null: all"
+    )
+
+
+class SpanSettings(Section):
+    """The span classifier of BERT-Span."""
+
+    max_length: int = Field(default=10, ge=1, description="words; longer entities are never found")
+    pooling: Literal["mean", "max"] = Field(default="max", description="of the words inside the span")
+    width_size: int = Field(default=25, ge=1, description="of the embedding of a span's length")
+    hidden_size: int = Field(default=256, ge=1)
+
+
+class BaselineSettings(Section):
+    """All sections."""
+
+    name: str | None = Field(default=None, description="of the run in its metrics; the recipe's and the kind if absent")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="between the encoder's words and the classifier")
+    crf: CrfSettings = CrfSettings()
+    bilstm: BilstmSettings = BilstmSettings()
+    span: SpanSettings = SpanSettings()

@@ -1,0 +1,79 @@
+"""Training a baseline as our model is trained: same batches, optimiser, schedule and choice of the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dpe_mner.baselines.build import BuiltBaseline
+from dpe_mner.baselines.checkpoint import save_weights
+from dpe_mner.baselines.predict import predict_posts, score_predictions
+from dpe_mner.representations.text import TextEncoder
+from dpe_mner.training.examples import Example, ExampleCollator
+from dpe_mner.training.recipe import TrainingSettings
+from dpe_mner.training.trainer import EpochTrainer, Log, set_dropout
+from dpe_mner.types import Post
+
+
+class BaselineTrainer(EpochTrainer):
+    """Trains a baseline; the weights of the best epoch so far are in ``model.safetensors``.
+
+    Args:
+        baseline: Model and tokenizer.
+        examples: Training windows.
+        posts: Validation posts.
+        training: The recipe's training section.
+        output: Folder of the run.
+        log: Receives a line an epoch.
+        progress: Show progress bars.
+    """
+
+    def __init__(
+        self,
+        *,
+        baseline: BuiltBaseline,
+        examples: list[Example],
+        posts: Sequence[Post],
+        training: TrainingSettings,
+        output: Path,
+        log: Log,
+        progress: bool = False,
+    ) -> None:
+        self.baseline = baseline
+        self.posts = posts
+        settings = baseline.description.settings
+        text_encoder = getattr(baseline.model, "text_encoder", None)
+        self.head_rate = settings.bilstm.learning_rate if text_encoder is None else training.learning_rate
+        self.crf_rate = settings.crf.learning_rate
+        if isinstance(text_encoder, TextEncoder):
+            if training.encoder_dropout is not None:
+                set_dropout(text_encoder.encoder, training.encoder_dropout)
+            if training.gradient_checkpointing:
+                text_encoder.encoder.gradient_checkpointing_enable()
+        super().__init__(
+            model=baseline.model,
+            examples=examples,
+            collator=ExampleCollator(pad_id=baseline.pieces.pad_id),
+            mask_id=getattr(baseline.pieces.tokenizer, "mask_token_id", None),
+            training=training,
+            output=output,
+            log=log,
+            progress=progress,
+        )
+
+    def learning_rate(self, name: str) -> tuple[str, float]:
+        """Group of a parameter, and that group's learning rate."""
+        if name.startswith("crf.transitions."):
+            return "crf", self.crf_rate
+        group, rate = super().learning_rate(name)
+        return (group, rate) if group == "encoder" else (group, self.head_rate)
+
+    def validate(self) -> dict[str, float]:
+        """Strict figures on the validation posts."""
+        found = predict_posts(self.baseline, self.posts, batch_size=self.recipe.eval_batch_size)
+        overall = score_predictions(self.posts, found).overall
+        return {"f1": overall.f1, "precision": overall.precision, "recall": overall.recall}
+
+    def keep(self, figures: Mapping[str, float]) -> None:
+        """Write the weights."""
+        save_weights(self.model, self.output, half=self.recipe.half_precision_weights)
