@@ -207,7 +207,7 @@ def gold_of(rows) -> GoldSpans:
 
 def test_span_labels_against_brute_force():
     lengths, words, longest = [6, 3, 1], 6, 4
-    gold = [[(0, 0, 2), (1, 4, 1), (0, 5, 3)], [], [(0, 0, 1)]]  # 0-5 is longer than four words
+    gold = [[(0, 0, 2), (1, 4, 1), (0, 4, 3), (0, 5, 3)], [], [(0, 0, 1)]]  # two are longer than four words
     labels = span_labels(gold_of(gold), torch.tensor(lengths), words, longest).tolist()
     for b, first, extent in itertools.product(range(3), range(words), range(longest)):
         last = first + extent
@@ -309,11 +309,30 @@ def test_unseen_words_differ_by_their_characters_and_rare_ones_are_replaced_whil
     assert ids[0] == ids[1] != tokenizer.unk_token_id
     assert ids[3] == ids[4] == tokenizer.unk_token_id
     assert model.rare[ids].tolist() == [False, False, True, False, False]
-    post = Post(words=("Kevin", "Berlin", "Madrid"))
-    (window,) = baseline.pieces.windows(post, words_of(post))
-    batch = collate([window], pad_id=0)
+    batch = words_batch(baseline, ["Paris", "Kevin", "Berlin", "Madrid"], gold=[[(0, 0, 1)]])
     states = model.eval().states(batch, batch.text.ids)
-    assert not torch.allclose(states[0, 1], states[0, 2])
+    assert not torch.allclose(states[0, 2], states[0, 3])
+    read: list[list[int]] = []
+    model.words.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0][0].tolist()))
+    model.rare_replacement = 1.0
+    model(batch, torch.Generator().manual_seed(0))
+    model.decode(batch)
+    paris, kevin, unknown = ids[0], ids[2], tokenizer.unk_token_id
+    assert read == [[paris, unknown, unknown, unknown], [paris, kevin, unknown, unknown]]
+
+
+@torch.no_grad()
+def test_padding_does_not_reach_the_lstm(built):
+    baseline = built("bilstm-crf")
+    short, long = (words_batch(baseline, ["Kevin", "in", "Paris"], multiple=m) for m in (1, 8))
+    one, other = (baseline.model.eval().states(batch, batch.text.ids) for batch in (short, long))
+    torch.testing.assert_close(one, other[:, :3], atol=1e-6, rtol=1e-5)
+
+
+def words_batch(baseline: BuiltBaseline, words, *, multiple: int = 1, gold=None):
+    post = Post(words=words)
+    windows = baseline.pieces.windows(post, words_of(post))
+    return collate(windows, pad_id=baseline.pieces.pad_id, multiple=multiple, gold=gold)
 
 
 # --- runs
@@ -395,6 +414,14 @@ def test_learning_rates(recipe, monkeypatch):
         train_baseline(recipe, "bilstm-crf", settings=own, log=quiet)
     assert rates["lstm.weight_hh_l0"] == rates["words.weight"] == rates["crf.output.weight"] == 0.25
     assert rates["crf.transitions.parametrizations.transitions.original"] == 0.5
+
+
+def test_entities_too_long_for_a_span_are_told(recipe):
+    settings = BaselineSettings.model_validate({"span": {"max_length": 1}})
+    lines: list[str] = []
+    training = recipe.training.model_copy(update={"epochs": 1})
+    train_baseline(recipe.model_copy(update={"training": training}), "bert-span", settings=settings, log=lines.append)
+    assert lines[0].startswith("6 of 12 gold entities are longer than 1 words")
 
 
 # --- errors

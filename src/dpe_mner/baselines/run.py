@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dpe_mner.baselines.settings import BaselineSettings
 from dpe_mner.baselines.trainer import BaselineTrainer
 from dpe_mner.checkpoint import check_known_labels
 from dpe_mner.data.dataset import Dataset
-from dpe_mner.training.examples import make_examples
+from dpe_mner.training.examples import Example, make_examples
 from dpe_mner.training.recipe import Recipe, resolve_encoder
 from dpe_mner.training.run import checkpoint_to_resume, load_split
 from dpe_mner.training.trainer import Log
@@ -75,6 +76,8 @@ def train_baseline(
     encoder = resolve_encoder(recipe.encoder) if description.has_encoder else ""
     baseline = new_baseline(description, encoder=encoder, posts=training_data.posts)
     examples = make_examples([text_only(post) for post in training_data.posts], baseline.pieces, labels)
+    if description.kind == "bert-span":
+        _tell_too_long(examples, description.settings.span.max_length, log=log)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
     save_description(baseline, output)
@@ -137,6 +140,13 @@ def _finish(
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     log(f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}; saved to {output}")
     return metrics
+
+
+def _tell_too_long(examples: Sequence[Example], longest: int, *, log: Log) -> None:
+    lengths = [last - first + 1 for example in examples for first, last, _ in example.gold]
+    lost = sum(length > longest for length in lengths)
+    if lost:
+        log(f"{lost} of {len(lengths)} gold entities are longer than {longest} words (span.max_length): never found")
 
 
 def without_vision(recipe: Recipe) -> Recipe:

@@ -82,9 +82,8 @@ class SpanClassifier(nn.Module):
         """
         first = self.first(x_t)[:, :, None]
         last = _windows(self.last(x_t), self.max_length)
-        words = _windows(x_t, self.max_length)
         if self.pooling == "max":
-            inside = self.inside(words.cummax(2).values)
+            inside = self.inside(_windows(x_t, self.max_length).cummax(2).values)
         else:
             count = torch.arange(1, self.max_length + 1, device=x_t.device)[:, None]
             inside = _windows(self.inside(x_t), self.max_length).cumsum(2) / count
