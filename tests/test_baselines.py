@@ -22,13 +22,12 @@ from dpe_mner.baselines.crf import CrfHead, begin_orphans, legal_tags, tag_spans
 from dpe_mner.baselines.glove import read_glove
 from dpe_mner.baselines.predict import predict_posts, score_predictions
 from dpe_mner.baselines.run import train_baseline
-from dpe_mner.baselines.settings import BaselineSettings, SpanSettings
-from dpe_mner.baselines.span import SpanClassifier, inside_post, span_candidates, span_labels
+from dpe_mner.baselines.settings import BaselineSettings
+from dpe_mner.baselines.span import span_candidates
 from dpe_mner.data.tags import read_tags, write_tags
 from dpe_mner.data.words import words_of
 from dpe_mner.reasoning.decode import choose
 from dpe_mner.reasoning.rows import rows_of
-from dpe_mner.representations.batch import GoldSpans
 from dpe_mner.representations.collate import collate
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.training.recipe import Recipe
@@ -194,45 +193,6 @@ def test_overlapping_gold_is_made_legal(tags):
 
 
 # --- spans
-
-
-def gold_of(rows) -> GoldSpans:
-    E = max(map(len, rows)) or 1
-    spans, labels = torch.zeros(len(rows), E, 2, dtype=torch.long), torch.zeros(len(rows), E, dtype=torch.long)
-    for b, row in enumerate(rows):
-        for e, (first, last, label) in enumerate(row):
-            spans[b, e], labels[b, e] = torch.tensor([first, last]), label
-    return GoldSpans(spans, labels, torch.tensor([len(r) for r in rows]), torch.zeros(len(rows), 1))
-
-
-def test_span_labels_against_brute_force():
-    lengths, words, longest = [6, 3, 1], 6, 4
-    gold = [[(0, 0, 2), (1, 4, 1), (0, 4, 3), (0, 5, 3)], [], [(0, 0, 1)]]  # two are longer than four words
-    labels = span_labels(gold_of(gold), torch.tensor(lengths), words, longest).tolist()
-    for b, first, extent in itertools.product(range(3), range(words), range(longest)):
-        last = first + extent
-        wanted = -100 if last >= lengths[b] else 0
-        wanted = next((c for f, t, c in gold[b] if (f, t) == (first, last)), wanted)
-        assert labels[b][first][extent] == wanted, (b, first, last)
-
-
-@pytest.mark.parametrize("pooling", ["max", "mean"])
-@torch.no_grad()
-def test_span_scores_against_brute_force(pooling):
-    torch.manual_seed(0)
-    classifier = SpanClassifier(7, CLASSES, SpanSettings(max_length=3, hidden_size=6, pooling=pooling), dropout=0.0)
-    x_t, lengths = torch.randn(2, 5, 7), torch.tensor([5, 2])
-    logits = classifier(x_t)
-    seen = 0
-    for b, first, extent in inside_post(lengths, 5, 3).nonzero().tolist():
-        words = x_t[b, first : first + extent + 1]
-        assert len(words) == extent + 1
-        pooled = words.amax(0) if pooling == "max" else words.mean(0)
-        hidden = classifier.first(words[0]) + classifier.last(words[-1]) + classifier.inside(pooled)
-        hidden += classifier.length(classifier.lengths(torch.tensor(extent)))
-        torch.testing.assert_close(logits[b, first, extent], classifier.output(hidden), atol=1e-5, rtol=1e-5)
-        seen += 1
-    assert seen == (5 + 4 + 3) + (2 + 1)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 9), st.integers(1, 5))

@@ -165,6 +165,7 @@ SWITCHES = [
     {"loss": {"unroll": 1}},
     {"heads": {"boundary_loss": "sigmoid", "boundary_score": "additive", "type_input": "span", "tagging": False}},
     {"heads": {"span_pooling": "mean", "boundary_words": "x_t", "self_conditioning": False}},
+    {"heads": {"span_table": 4}},
     {"noise": {"expand": "concat", "beta_schedule": "linear"}},
 ]
 

@@ -17,7 +17,7 @@ from dpe_mner.errors import InputError
 from dpe_mner.fusion.granularity import VisualGrains
 from dpe_mner.inputs import PostLike, as_posts, with_progress
 from dpe_mner.objective.alignment import alignment_losses
-from dpe_mner.objective.losses import entity_loss, tagging_loss
+from dpe_mner.objective.losses import entity_loss, span_table_loss, tagging_loss
 from dpe_mner.objective.matcher import HungarianMatcher
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
@@ -233,6 +233,9 @@ class DPEMNERModel(PreTrainedModel):
                 z_t, beliefs = self.step(z_t, current.output, times[k], times[k + 1], batch.lengths, drawn)
         if context.tags is not None:
             parts["tagging"] = [settings.loss.tagging * tagging_loss(tags, batch.gold) for tags in context.tags]
+        if context.table is not None:
+            weight = settings.loss.span_table
+            parts["span_table"] = [weight * span_table_loss(t, batch.gold, batch.lengths) for t in context.table]
         losses = {name: torch.stack(values).mean() for name, values in parts.items()}
         losses |= alignment_losses(self.network, context, visual, passes, settings.loss)
         return TrainingOutput(loss=torch.stack(list(losses.values())).sum(), parts=losses)

@@ -18,15 +18,13 @@ from dpe_mner.explain.collect import Explanation, explain, ground, merge_explana
 from dpe_mner.pictures.kinds import PictureParts
 from dpe_mner.pictures.opening import picture_name
 from dpe_mner.pictures.source import PictureSource
-from dpe_mner.reasoning.decode import Candidates, choose, merge_steps, step_candidates
-from dpe_mner.reasoning.heads import ReasoningOutput
+from dpe_mner.reasoning.decode import Candidates, candidates_of, choose, merge_steps
 from dpe_mner.reasoning.rows import Row, rows_of
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import collate
 from dpe_mner.representations.padding import PAD, groups_of_like_shape
 from dpe_mner.representations.pieces import PieceEncoder, Window
-from dpe_mner.settings import Settings
 from dpe_mner.types import Entity, Post, Prediction
 
 _CHUNK = 2048  # posts sorted by length together; results come out in order after each chunk
@@ -173,17 +171,13 @@ def decode_trace(
     outputs = [step.output for step in trace.steps]
     if not settings.reasoning.ensemble:
         outputs = outputs[-1:]
-    merged = merge_steps([_candidates(output, settings) for output in outputs])
+    merged = merge_steps([candidates_of(output, settings) for output in outputs])
     least = settings.decision.threshold if threshold is None else threshold
     by_class = [least] + [
         settings.decision.label_thresholds.get(label, least) if threshold is None else least
         for label in model.config.label_names
     ]
     return merged, choose(merged, torch.tensor(by_class))
-
-
-def _candidates(output: ReasoningOutput, settings: Settings) -> Candidates:
-    return step_candidates(output, boundary_loss=settings.heads.boundary_loss, tag_vote=settings.reasoning.tag_vote)
 
 
 def _warnings(post: Post, words: Words, *, pictures: bool) -> list[str]:

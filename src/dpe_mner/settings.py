@@ -113,6 +113,9 @@ class HeadSettings(Section):
     type_input: Literal["span", "pointed"] = "span"
     span_pooling: Literal["mean", "mean+ends"] = "mean"
     tagging: bool = Field(default=False, description="auxiliary tagging of the words, its beliefs fed to both heads")
+    span_table: int = Field(
+        default=0, ge=0, description="auxiliary classes of all spans of up to this many words, fed to the type head"
+    )
     self_conditioning: bool = Field(default=False, description="a step sees the type beliefs of the step before")
 
 
@@ -122,6 +125,7 @@ class LossSettings(Section):
     boundary: float = Field(default=1.0, ge=0)
     type: float = Field(default=1.0, ge=0)
     tagging: float = Field(default=1.0, ge=0)
+    span_table: float = Field(default=1.0, ge=0)
     align_token: float = Field(default=1.0, ge=0)
     align_sentence: float = Field(default=1.0, ge=0)
     align_span: float = Field(default=1.0, ge=0)
@@ -147,6 +151,9 @@ class ReasoningSettings(Section):
     start: Literal["gaussian", "quasi"] = Field(default="gaussian", description="quasi: evenly spread (Sobol) noise")
     tag_vote: float = Field(
         default=0.0, ge=0, le=1, description="share of a candidate's score that the auxiliary tags decide"
+    )
+    table_vote: float = Field(
+        default=0.0, ge=0, le=1, description="share that the auxiliary span table decides, of spans it holds"
     )
     early_exit: bool = Field(
         default=False, description="a post whose spans and classes did not change in a step takes no further one"

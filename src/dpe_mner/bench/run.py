@@ -139,15 +139,20 @@ class Bench:
         return table
 
     def training(self) -> dict[str, Any]:
-        """A training step at batch 32 and 60 spans against the bare encoder's forward and backward."""
+        """A training step at batch 32 against the bare encoder's forward and backward.
+
+        ``step``: 60 spans and the checkpoint's own passes a step; ``one_pass``: 60 spans and one pass, as the paper
+        trains; ``own``: the checkpoint's spans and passes.
+        """
         model = self.model
-        noise = model.settings.noise.model_copy(update={"spans": _TRAIN_SPANS})
         kept = model.settings
+        noise = kept.noise.model_copy(update={"spans": _TRAIN_SPANS})
+        once = kept.loss.model_copy(update={"unroll": 1})
         batch = with_gold(one_batch(model, posts_of_length(_TRAIN_BATCH, 16, caption_words=12)))
-        model.config.with_settings(kept.model_copy(update={"noise": noise}))
         model.train()
 
-        def step() -> None:
+        def step(**sections: Any) -> None:
+            model.config.with_settings(kept.model_copy(update=sections))
             generator = torch.Generator(device=self.device).manual_seed(0)
             model(batch, generator).loss.backward()
             model.zero_grad(set_to_none=True)
@@ -157,14 +162,21 @@ class Bench:
             states.last_hidden_state.square().mean().backward()
             model.zero_grad(set_to_none=True)
 
+        works: dict[str, Callable[[], object]] = {
+            "encoder": encoder_step,
+            "step": lambda: step(noise=noise),
+            "one_pass": lambda: step(noise=noise, loss=once),
+            "own": step,
+        }
         try:
-            seconds = in_turns({"step": step, "encoder": encoder_step}, repeats=self.repeats, device=self.device)
+            seconds = in_turns(works, repeats=self.repeats, device=self.device)
         finally:
             model.config.with_settings(kept)
             model.eval()
         return {
             "train_posts_per_second": round(_TRAIN_BATCH / seconds["step"], 1),
             "train_ratio_to_encoder": round(seconds["step"] / seconds["encoder"], 3),
+            "train_ratios": {name: round(s / seconds["encoder"], 3) for name, s in seconds.items()},
             "train_peak_memory_mb": round(peak_memory(self.device), 1),
         }
 

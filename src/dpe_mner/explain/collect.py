@@ -12,7 +12,7 @@ from dpe_mner.data.entities import make_entity
 from dpe_mner.data.words import Words, split_text
 from dpe_mner.fusion.granularity import gap_weight, grain_weight
 from dpe_mner.pictures.kinds import Detection, PictureParts
-from dpe_mner.reasoning.decode import merge_steps, sort_candidates, step_candidates
+from dpe_mner.reasoning.decode import candidates_of, merge_steps, sort_candidates
 from dpe_mner.reasoning.grounding import FineAttention, best_source, fine_attention
 from dpe_mner.reasoning.rows import DIGITS, Row, rows_of
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
@@ -42,10 +42,7 @@ def explain(model: Reasoner, trace: ReasoningTrace) -> list[Explanation]:
     settings = model.settings
     steps, weights = [], []
     for step, s in zip(trace.steps, trace.context.s, strict=True):
-        candidates = step_candidates(
-            step.output, boundary_loss=settings.heads.boundary_loss, tag_vote=settings.reasoning.tag_vote
-        )
-        ranked = sort_candidates(merge_steps([candidates]))
+        ranked = sort_candidates(merge_steps([candidates_of(step.output, settings)]))
         first = torch.arange(ranked.scores.shape[1], device=s.device) < _STEP_CANDIDATES
         steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
         gap, grain = gap_weight(s[:1], settings.fusion), grain_weight(s[:1], settings.fusion)

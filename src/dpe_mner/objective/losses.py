@@ -7,8 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dpe_mner.reasoning.heads import ReasoningOutput
+from dpe_mner.reasoning.span_table import inside_post
 from dpe_mner.representations.batch import GoldSpans
 from dpe_mner.settings import LossSettings
+
+IGNORED = -100  # as gold tags mark padding
 
 
 def entity_loss(
@@ -41,7 +44,42 @@ def entity_loss(
 
 def tagging_loss(tags: Tensor, gold: GoldSpans) -> Tensor:
     """Cross-entropy of the auxiliary word tags. *Shape:* (B, M, tags) -> scalar."""
-    return functional.cross_entropy(tags.float().flatten(0, 1), gold.tags.flatten(), ignore_index=-100)
+    return functional.cross_entropy(tags.float().flatten(0, 1), gold.tags.flatten(), ignore_index=IGNORED)
+
+
+def span_table_loss(table: Tensor, gold: GoldSpans, lengths: Tensor) -> Tensor:
+    """Cross-entropy over all spans of the table, summed over a post's, a mean over posts.
+
+    Args:
+        table: Logits. *Shape:* (B, M, L, C)
+        gold: Gold entities.
+        lengths: Words of each post. *Shape:* (B,)
+    """
+    labels = span_labels(gold, lengths, table.shape[1], table.shape[2])
+    logits = table.float().flatten(0, 2)
+    total = functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total / len(lengths)
+
+
+def span_labels(gold: GoldSpans, lengths: Tensor, words: int, max_length: int) -> Tensor:
+    """The class of every span; gold entities longer than L have none.
+
+    Args:
+        gold: Gold entities.
+        lengths: *Shape:* (B,)
+        words: M.
+        max_length: L.
+
+    Returns:
+        0 for no entity, -100 behind the post. *Shape:* (B, M, L)
+    """
+    labels = torch.where(inside_post(lengths, words, max_length), 0, IGNORED)
+    first, last = gold.spans.unbind(-1)
+    real = torch.arange(first.shape[1], device=first.device) < gold.count[:, None]
+    row, column = (real & (last - first < max_length)).nonzero(as_tuple=True)
+    start = first[row, column]
+    labels[row, start, last[row, column] - start] = gold.labels[row, column]
+    return labels
 
 
 def _pointer_loss(logits: Tensor, word: Tensor) -> Tensor:

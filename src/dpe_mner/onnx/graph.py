@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.reasoning.decode import step_candidates
+from dpe_mner.reasoning.decode import candidates_of
 from dpe_mner.representations.batch import Batch, PieceBatch
 
 INPUTS = (
@@ -80,14 +80,7 @@ class PredictorGraph(nn.Module):
         beliefs, found = None, []
         for k, (_, t_next) in enumerate(self.pairs):
             current = model.network(context, k, model.codec.ends(z_t, lengths), beliefs)
-            settings = model.settings
-            found.append(
-                step_candidates(
-                    current.output,
-                    boundary_loss=settings.heads.boundary_loss,
-                    tag_vote=settings.reasoning.tag_vote,
-                )
-            )
+            found.append(candidates_of(current.output, model.settings))
             if t_next >= 0:
                 after = times.new_full((B,), t_next)
                 z_t, beliefs = model.step(z_t, current.output, times[k], after, lengths, None)

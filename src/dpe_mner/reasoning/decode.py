@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dpe_mner.reasoning.heads import ReasoningOutput
+from dpe_mner.reasoning.span_table import look_up
+from dpe_mner.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,19 @@ class Candidates:
     scores: Tensor
 
 
-def step_candidates(output: ReasoningOutput, *, boundary_loss: str, tag_vote: float = 0.0) -> Candidates:
+def candidates_of(output: ReasoningOutput, settings: Settings) -> Candidates:
+    """:func:`step_candidates` as a model's settings say."""
+    return step_candidates(
+        output,
+        boundary_loss=settings.heads.boundary_loss,
+        tag_vote=settings.reasoning.tag_vote,
+        table_vote=settings.reasoning.table_vote,
+    )
+
+
+def step_candidates(
+    output: ReasoningOutput, *, boundary_loss: str, tag_vote: float = 0.0, table_vote: float = 0.0
+) -> Candidates:
     """The candidate of each of the N spans of one step, repeated spans included.
 
     Its score is p(left) p(right) p(type); a span that ends before it starts scores 0.
@@ -38,6 +52,7 @@ def step_candidates(output: ReasoningOutput, *, boundary_loss: str, tag_vote: fl
         output: Logits of the step.
         boundary_loss: How the boundary logits were trained.
         tag_vote: Share of the score that the auxiliary tags decide.
+        table_vote: Share of what is left that the span table decides, for spans it holds.
     """
     p_left, p_right = (
         logits.sigmoid() if boundary_loss == "sigmoid" else logits.softmax(-1) for logits in (output.left, output.right)
@@ -46,10 +61,14 @@ def step_candidates(output: ReasoningOutput, *, boundary_loss: str, tag_vote: fl
     kind = output.types.softmax(-1)[..., 1:].max(-1)
     scores = left.values * right.values * kind.values * (left.indices <= right.indices)
     candidates = Candidates(torch.stack([left.indices, right.indices], dim=-1), kind.indices + 1, scores)
-    if tag_vote == 0 or output.tags is None:
-        return candidates
-    tagged = tag_scores(output.tags, candidates) * (scores > 0)
-    return replace(candidates, scores=(1 - tag_vote) * scores + tag_vote * tagged)
+    if table_vote > 0 and output.table is not None:
+        held, known = look_up(output.table.float().softmax(-1), left.indices, right.indices, candidates.labels)
+        mixed = (1 - table_vote) * scores + table_vote * held
+        candidates = replace(candidates, scores=torch.where(known & (scores > 0), mixed, scores))
+    if tag_vote > 0 and output.tags is not None:
+        tagged = tag_scores(output.tags, candidates) * (scores > 0)
+        candidates = replace(candidates, scores=(1 - tag_vote) * candidates.scores + tag_vote * tagged)
+    return candidates
 
 
 def tag_scores(tags: Tensor, candidates: Candidates) -> Tensor:

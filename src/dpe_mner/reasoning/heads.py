@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpe_mner.reasoning.span_table import SpanTable, expected_classes
 from dpe_mner.settings import HeadSettings
 
 
@@ -21,12 +22,14 @@ class ReasoningOutput:
         right: The same for the last word. *Shape:* (B, N, M)
         types: Logits over the C classes, 0 is "no entity". *Shape:* (B, N, C)
         tags: Auxiliary tagging logits of the words, or None. *Shape:* (B, M, 2 (C - 1) + 1)
+        table: Auxiliary logits of all short spans, or None. *Shape:* (B, M, L, C)
     """
 
     left: Tensor
     right: Tensor
     types: Tensor
     tags: Tensor | None
+    table: Tensor | None = None
 
 
 class BoundaryPointer(nn.Module):
@@ -72,7 +75,16 @@ class EntityHeads(nn.Module):
         word_width = width + beliefs
         self.left = BoundaryPointer(width=width, word_width=word_width, score=settings.boundary_score)
         self.right = BoundaryPointer(width=width, word_width=word_width, score=settings.boundary_score)
+        self.table = (
+            SpanTable(
+                width=word_width, classes=classes, max_length=settings.span_table, hidden_size=width, dropout=dropout
+            )
+            if settings.span_table
+            else None
+        )
         pointed = 3 * word_width + beliefs if settings.type_input == "pointed" else 0
+        if self.table is not None:
+            pointed += classes
         self.pointed = (
             nn.Sequential(nn.Linear(width + pointed, width), nn.GELU(), nn.Dropout(dropout)) if pointed else None
         )
@@ -85,13 +97,20 @@ class EntityHeads(nn.Module):
         logits = self.tagger(self.dropout(words))
         return torch.cat([words, logits.float().softmax(-1).to(words.dtype)], dim=-1), logits
 
-    def forward(self, fused: Tensor, words: Tensor, tags: Tensor | None, word_mask: Tensor) -> ReasoningOutput:
+    def classify_all(self, words: Tensor) -> Tensor | None:
+        """The span table. *Shapes:* (B, M, word_width) -> (B, M, L, C)."""
+        return None if self.table is None else self.table(self.dropout(words))
+
+    def forward(
+        self, fused: Tensor, words: Tensor, tags: Tensor | None, table: Tensor | None, word_mask: Tensor
+    ) -> ReasoningOutput:
         """Decode H_m.
 
         Args:
             fused: H_m. *Shape:* (B, N, h)
             words: H_t with tag beliefs, from :meth:`tag`. *Shape:* (B, M, word_width)
             tags: Tagging logits.
+            table: Logits of the span table.
             word_mask: *Shape:* (B, M)
 
         Returns:
@@ -103,10 +122,12 @@ class EntityHeads(nn.Module):
         left = self.left(bound, words).float().masked_fill(closed, float("-inf"))
         right = self.right(bound, words).float().masked_fill(closed, float("-inf"))
         if self.pointed is not None:
-            kind = self.pointed(torch.cat([kind, self._pointed_words(left, right, words, word_mask)], dim=-1))
-        return ReasoningOutput(left=left, right=right, types=self.types(kind).float(), tags=tags)
+            kind = self.pointed(torch.cat([kind, self._pointed_words(left, right, words, table, word_mask)], dim=-1))
+        return ReasoningOutput(left=left, right=right, types=self.types(kind).float(), tags=tags, table=table)
 
-    def _pointed_words(self, left: Tensor, right: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
+    def _pointed_words(
+        self, left: Tensor, right: Tensor, words: Tensor, table: Tensor | None, word_mask: Tensor
+    ) -> Tensor:
         """States of the softly pointed-at first and last word and of the words between. *Shape:* (B, N, ...)."""
         p_left, p_right = left.softmax(-1), right.softmax(-1)
         inside = p_left.cumsum(-1) * p_right.flip(-1).cumsum(-1).flip(-1)
@@ -115,4 +136,6 @@ class EntityHeads(nn.Module):
         if self.tagger is not None:  # would the entity go on behind its last word?
             following = functional.pad(p_right[..., :-1], (1, 0)) * word_mask[:, None]
             parts.append(following.to(words.dtype) @ words[..., -self.tag_count :])
+        if table is not None:
+            parts.append(expected_classes(p_left, p_right, table.float().softmax(-1)).to(words.dtype))
         return torch.cat(parts, dim=-1)

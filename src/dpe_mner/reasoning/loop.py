@@ -123,8 +123,9 @@ def _replace_rows(previous: SpanPass, rows: Tensor, current: SpanPass) -> SpanPa
 
     old, new = previous.output, current.output
     tags = None if old.tags is None or new.tags is None else merged(old.tags, new.tags)
+    table = None if old.table is None or new.table is None else merged(old.table, new.table)
     output = ReasoningOutput(
-        merged(old.left, new.left), merged(old.right, new.right), merged(old.types, new.types), tags
+        merged(old.left, new.left), merged(old.right, new.right), merged(old.types, new.types), tags, table
     )
     return SpanPass(
         output,

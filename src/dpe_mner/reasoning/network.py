@@ -37,6 +37,7 @@ class Context:
         x_g_m: x_g^m. *Shape:* (K, B, 1, h)
         boundary_words: H_t with tag beliefs. *Shape:* (K, B, M, word_width)
         tags: Tagging logits. *Shape:* (K, B, M, tags)
+        table: Logits of the span table. *Shape:* (K, B, M, L, C)
         visual: y_c, y_ct, y_f, y_ft.
         s: sqrt(alpha_t). *Shape:* (K, B)
         time: E_t. *Shape:* (K, B, 1, h)
@@ -50,6 +51,7 @@ class Context:
     x_g_m: Tensor
     boundary_words: Tensor
     tags: Tensor | None
+    table: Tensor | None
     visual: VisualGrains
     s: Tensor
     time: Tensor
@@ -65,6 +67,7 @@ class Context:
             x_g_m=self.x_g_m[:, index],
             boundary_words=self.boundary_words[:, index],
             tags=None if self.tags is None else self.tags[:, index],
+            table=None if self.table is None else self.table[:, index],
             visual={j: grain.rows(index) for j, grain in self.visual.items()},
             s=self.s[:, index],
             time=self.time[:, index],
@@ -148,6 +151,7 @@ class ReasoningNetwork(nn.Module):
         x_g_m, sentence_relevance = self._all_times("g", x_g, text.word_mask[:, :1], visual, s)
         words = x_t_m if self.settings.heads.boundary_words == "x_t^m" else x_t[None]
         boundary_words, tags = self.heads.tag(words)
+        table = self.heads.classify_all(boundary_words.flatten(0, 1))
         time = self.time(times.reshape(-1)).reshape(K, B, 1, -1)
         relevance = torch.stack([token_relevance, sentence_relevance], dim=1)
         return Context(
@@ -157,6 +161,7 @@ class ReasoningNetwork(nn.Module):
             x_g_m=x_g_m,
             boundary_words=boundary_words.expand(K, -1, -1, -1),
             tags=None if tags is None else tags.expand(K, -1, -1, -1),
+            table=None if table is None else table.unflatten(0, words.shape[:2]).expand(K, -1, -1, -1, -1),
             visual=visual,
             s=s,
             time=time,
@@ -183,7 +188,8 @@ class ReasoningNetwork(nn.Module):
             fused.states, context.x_t_m[step], context.word_mask, context.x_g_m[step], context.time[step]
         )  # eq. 11-16
         tags = None if context.tags is None else context.tags[step]
-        output = self.heads(H_m, context.boundary_words[step], tags, context.word_mask)
+        table = None if context.table is None else context.table[step]
+        output = self.heads(H_m, context.boundary_words[step], tags, table, context.word_mask)
         return SpanPass(output, masked_mean(x_s, span_mask), fused.relevance, x_s)
 
     def _span_states(self, context: Context, step: int, spans: Tensor, beliefs: Tensor | None) -> Tensor:
