@@ -14,8 +14,11 @@ from dpe_mner.commands.options import Quiet
 from dpe_mner.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dpe_mner.reproduce.plan import Plan, RowPlan
     from dpe_mner.reproduce.render import Grid
+    from dpe_mner.reproduce.results import Note
     from dpe_mner.reproduce.runner import Failure
 
 
@@ -64,8 +67,6 @@ def reproduce(
     from dpe_mner.reproduce.tables import choose_tables
 
     tables, wanted = choose_tables(table or [], only or [])
-    if glove is not None and not glove.is_file():
-        raise InputError(f"--glove {glove}: no such file")
     from dpe_mner.reproduce.experiment import choose_experiment
 
     experiment = choose_experiment(
@@ -77,10 +78,11 @@ def reproduce(
         seeds=seeds,
         epochs=epochs,
         overrides=set_ or [],
+        glove=glove,
     )
     from transformers.utils import logging as transformers_logging
 
-    from dpe_mner.reproduce.estimate import estimates, probe_default
+    from dpe_mner.reproduce.estimate import estimates, probe_run
     from dpe_mner.reproduce.plan import make_plan
     from dpe_mner.reproduce.runner import run_plan, training_with
 
@@ -88,7 +90,7 @@ def reproduce(
         transformers_logging.disable_progress_bar()
     plan = make_plan(experiment, tables, wanted)
     if not quiet or dry_run:
-        _show_plan(plan, estimates(plan, probe_default))
+        _show_plan(plan, estimates(plan, probe_run))
     if dry_run:
         return
     try:
@@ -101,42 +103,53 @@ def reproduce(
     except KeyboardInterrupt:
         note("stopped; the same command goes on from here")
         raise
-    _write_tables(plan, failures, all_rows=all_rows, quiet=quiet)
-    _finish(plan, failures)
+    unread = _write_tables(plan, failures, all_rows=all_rows, quiet=quiet)
+    _finish(plan, failures, unread)
 
 
-def _write_tables(plan: Plan, failures: list[Failure], *, all_rows: bool, quiet: bool) -> None:
+def _write_tables(plan: Plan, failures: list[Failure], *, all_rows: bool, quiet: bool) -> dict[str, str]:
+    """Show and write all tables. Returns which runs could not be scored, and why."""
     from dpe_mner.reproduce.notes import notes_of
     from dpe_mner.reproduce.render import as_dict, make_grid, write_table
-    from dpe_mner.reproduce.results import TableResult, collect, labels_of
+    from dpe_mner.reproduce.results import TableResult, collect, labels_of, score_runs
 
     command = shlex.join(["dpe-mner", *sys.argv[1:]])
-    results = collect(plan, {failure.run: failure.message for failure in failures})
+    runs, unread = score_runs(plan)
+    found = collect(plan, runs, unread | {failure.run: failure.message for failure in failures})
+    results = [
+        TableResult(
+            table=table,
+            dataset=plan.experiment.dataset,
+            labels=labels_of(plan),
+            rows=found[table.number],
+            notes=notes_of(plan, table, found[table.number]),
+            seeds=plan.experiment.seeds,
+        )
+        for table in plan.tables
+    ]
+    grids = [make_grid(result, all_rows=all_rows) for result in results]
     folder = plan.experiment.folder / "tables"
-    for table in plan.tables:
-        rows = results[table.number]
-        notes = notes_of(plan, table, rows)
-        result = TableResult(table, plan.experiment.dataset, labels_of(plan), rows, notes, plan.experiment.seeds)
-        grid = make_grid(result, all_rows=all_rows)
-        _show_grid(grid, notes)
-        try:
+    _show_tables(grids, [result.notes for result in results])
+    try:
+        for result, grid in zip(results, grids, strict=True):
             write_table(folder, grid, as_dict(result, plan, command=command))
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-    note(f"tables are in {folder}", quiet=quiet)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    note(f"tables, with all notes: {folder}", quiet=quiet)
+    return unread
 
 
-def _finish(plan: Plan, failures: list[Failure]) -> None:
+def _finish(plan: Plan, failures: list[Failure], unread: dict[str, str]) -> None:
     """Raise what went wrong, now that everything else is done."""
     for failure in failures:
         if failure.ours:
             raise failure.error
-    if failures:
-        more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
-        raise InputError(f"{failures[0].run} failed{more}: {failures[0].message}; finished runs are kept")
-    problems = [row for row in plan.rows.values() if row.problem is not None]
-    if problems:
-        raise InputError(f"row {problems[0].row.id} cannot be run here: {problems[0].problem}; the others are done")
+    problems = {row.row.id: row.problem for row in plan.rows.values() if row.problem is not None}
+    messages = {failure.run: failure.message for failure in failures} | unread | problems
+    if messages:
+        name, message = next(iter(messages.items()))
+        more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+        raise InputError(f"{name}{more}: {message}; everything else is done and kept")
 
 
 def _show_plan(plan: Plan, seconds: dict[str, float | None]) -> None:
@@ -189,20 +202,42 @@ def _time(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def _show_grid(grid: Grid, notes: list[str]) -> None:
-    from rich.box import SIMPLE_HEAD
+def _show_tables(grids: list[Grid], notes: list[list[Note]]) -> None:
+    """Each table with the notes that are its own, then those all tables share."""
     from rich.console import Console
+
+    console = Console()
+    shared = [one for one in notes[0] if all(one in others for others in notes)]
+    for grid, own in zip(grids, notes, strict=True):
+        console.print(grid.title, style="bold", highlight=False, markup=False, soft_wrap=True)
+        _show_grid(grid, console)
+        _show_notes([one for one in own if one not in shared], console)
+    _show_notes(shared, console)
+
+
+def _show_notes(notes: list[Note], console: Console) -> None:
     from rich.padding import Padding
+    from rich.text import Text
+
+    for one in notes:
+        console.print(
+            Padding(Text(f"{one.text} (listed in the files)." if one.details else one.text, style="dim"), (0, 0, 0, 2))
+        )
+    console.print()
+
+
+def _show_grid(grid: Grid, console: Console) -> None:
     from rich.table import Table
 
-    table = Table(title=grid.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column, name in enumerate(grid.header):
-        left = column == 0 or name == "note"
-        table.add_column(name, justify="left" if left else "right", no_wrap=name != "note")
+    table = Table(
+        box=None,
+        header_style="underline",
+        padding=(0, 1 if len(grid.header) > 9 else 2, 0, 0),
+        pad_edge=False,
+    )
+    columns = [name for name in grid.header if name != "note"]  # the notes below tell the same
+    for column, name in enumerate(columns):
+        table.add_column(name, justify="right" if column else "left", no_wrap=True)
     for line in grid.lines:
-        table.add_row(*line.cells, style="italic" if line.heading else None)
-    console = Console()
+        table.add_row(*line.cells[: len(columns)], style="italic" if line.heading else None)
     console.print(table, markup=False)
-    for text in notes:
-        console.print(Padding(text, (0, 0, 0, 2)), style="dim", markup=False, highlight=False)
-    console.print()

@@ -21,7 +21,7 @@ def estimates(plan: Plan, probe: Probe | None) -> dict[str, float | None]:
 
     Args:
         plan: Gives the runs.
-        probe: Times the default row where no finished run tells; None to leave that out.
+        probe: Times a run where no finished run tells; None to leave that out.
     """
     known: dict[str, list[float]] = {}
     for run in plan.runs:
@@ -40,8 +40,8 @@ def _of(run: PlannedRun, known: dict[str, list[float]], other: float | None) -> 
     return other if run.row.baseline is None else None
 
 
-def probe_default(plan: Plan) -> float:
-    """Seconds of a run of the default row: a few training steps and a part of a validation, scaled up.
+def probe_run(plan: Plan) -> float:
+    """Seconds of the first run that is not a baseline's: a few training steps and a part of a validation, scaled up.
 
     What reading pictures takes is not in it.
     """

@@ -29,6 +29,7 @@ class Experiment:
         overrides: Applied to all rows, as ``--set`` takes them.
         seeds: One run of each row for each.
         folder: Holds a folder for each row, and the tables.
+        glove: Word vectors the BiLSTM-CRF starts from.
     """
 
     dataset: str
@@ -37,6 +38,7 @@ class Experiment:
     overrides: tuple[str, ...]
     seeds: tuple[int, ...]
     folder: Path
+    glove: Path | None = None
 
     def recipe(self, row: Row, seed: int) -> Recipe:
         """The recipe of a run: the base recipe, what all rows change, what this row changes, the seed, the folder.
@@ -46,7 +48,8 @@ class Experiment:
         """
         recipe = load_recipe(self.recipe_file, [*self.overrides, *row.overrides, f"training.seed={seed}"])
         data = recipe.data
-        if data.features is None and any(recipe.settings.pictures.model_dump(exclude={"longest_side"}).values()):
+        made = any(recipe.settings.pictures.model_dump(exclude={"longest_side"}).values())
+        if made and data.images is not None and data.features is None:
             # One store for all rows: pictures are read once.
             data = data.model_copy(update={"features": str((self.folder / "pictures.store").absolute())})
         training = recipe.training.model_copy(update={"epochs": recipe.training.epochs * row.epochs})
@@ -74,6 +77,7 @@ def choose_experiment(
     seeds: str = "0",
     epochs: int | None = None,
     overrides: Sequence[str] = (),
+    glove: Path | None = None,
 ) -> Experiment:
     """Settle what was left open.
 
@@ -86,11 +90,14 @@ def choose_experiment(
         seeds: Whole numbers, separated by commas.
         epochs: Of each run; the recipe's when not given.
         overrides: As ``--set`` takes them.
+        glove: Word vectors for the BiLSTM-CRF.
 
     Raises:
         InputError: On a name or number that does not fit.
     """
     chosen = _dataset(dataset, recipe)
+    if glove is not None and not glove.is_file():
+        raise InputError(f"--glove {glove}: no such file")
     for override in overrides:
         if override.partition("=")[0] in _OWN:
             raise InputError(f"--set {override!r}: use --output and --seeds")
@@ -113,6 +120,7 @@ def choose_experiment(
         overrides=tuple(settled),
         seeds=_seeds(seeds),
         folder=output / f"{chosen}-{name}",
+        glove=glove,
     )
 
 

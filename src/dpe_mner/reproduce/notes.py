@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dpe_mner.reproduce.paper import source
+import yaml
+
 from dpe_mner.reproduce.plan import Plan
-from dpe_mner.reproduce.results import RowResult
+from dpe_mner.reproduce.results import Note, RowResult
 from dpe_mner.reproduce.runs import flatten
 from dpe_mner.reproduce.significance import TRIALS
 from dpe_mner.reproduce.tables import DEFAULT, Row, Table
 from dpe_mner.reproduce.vision import NAMES
 from dpe_mner.training.recipe import Recipe
 
-_SHOWN = 60  # characters of a value
 
-
-def notes_of(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[str]:
-    """Sentences for under a table.
+def notes_of(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[Note]:
+    """What to say under a table: what is particular to it first.
 
     Args:
         plan: What was done.
@@ -27,30 +26,43 @@ def notes_of(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[str]:
     experiment = plan.experiment
     recipe = experiment.recipe(Row(DEFAULT, ""), experiment.seeds[0])
     paper = experiment.paper_recipe()
+    particular = [*_remarks(rows), *_longer(recipe, plan, rows), *_own_rows(table)]
+    common = [_scores(plan, recipe), _encoder(recipe, paper), _vision(plan), _budget(recipe, paper), _spread(plan)]
+    return [*map(Note, particular), *map(Note, common), _settings(recipe, paper)]
+
+
+def _remarks(rows: Sequence[RowResult]) -> list[str]:
+    """Rows that share a remark in one line each."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row.remark and row.status != "elsewhere":
+            groups.setdefault(row.remark, []).append(row.row.label)
+    partial = ["Partial: not all runs are there."] if any(row.incomplete for row in rows) else []
+    return [*partial, *(f"{', '.join(labels)}: {remark}." for remark, labels in groups.items())]
+
+
+def _longer(recipe: Recipe, plan: Plan, rows: Sequence[RowResult]) -> list[str]:
+    """Rows with more epochs than the others."""
+    epochs = recipe.training.epochs
+    start = (
+        f"word vectors of {plan.experiment.glove.name} and random weights"
+        if plan.experiment.glove
+        else "random weights"
+    )
     return [
-        *_partial(rows),
-        f"Paper: {source(table.number)}, as printed.",
-        _scores(plan),
-        _encoder(recipe, paper),
-        _vision(plan),
-        _budget(recipe, paper, plan, rows),
-        _spread(plan, rows),
-        *_own_rows(table),
-        *_settings(recipe, paper),
+        f"{row.row.label} starts from {start}, so it has {row.row.epochs} times the epochs, {row.row.epochs * epochs}."
+        for row in rows
+        if row.row.epochs != 1 and row.row.id in plan.rows
     ]
 
 
-def _partial(rows: Sequence[RowResult]) -> list[str]:
-    lacking = [row.row.label for row in rows if row.status in ("missing", "failed") or (row.figures and row.remark)]
-    return [f"Partial: runs are missing of {', '.join(lacking)}."] if lacking else []
-
-
-def _scores(plan: Plan) -> str:
+def _scores(plan: Plan, recipe: Recipe) -> str:
     entities = sum(len(post.entities or ()) for post in plan.valid.posts)
+    renamed = "".join(f", {old} read as {new}" for old, new in recipe.data.label_map.items())
     return (
         f"Figures here are strict span and type on the validation file ({len(plan.valid.posts)} posts, {entities} "
-        f"entities, SHA-256 {plan.valid.sha256[:12]}), on which epoch and threshold were selected too; the paper's "
-        "are, by the custom of these corpora, on the test file. Compare differences, not levels."
+        f"entities{renamed}, SHA-256 {plan.valid.sha256[:12]}), on which epoch and threshold were selected too; the "
+        "paper's are, by the custom of these corpora, on the test file. Compare differences, not levels."
     )
 
 
@@ -68,26 +80,22 @@ def _vision(plan: Plan) -> str:
     return f"{shown}; the paper also has {', '.join(lacking)}." if lacking else f"{shown}, as in the paper."
 
 
-def _budget(recipe: Recipe, paper: Recipe, plan: Plan, rows: Sequence[RowResult]) -> str:
+def _budget(recipe: Recipe, paper: Recipe) -> str:
     epochs = recipe.training.epochs
-    text = f"{epochs} epochs a run; the paper has {paper.training.epochs}."
-    if epochs == paper.training.epochs:
-        text = f"{epochs} epochs a run, as in the paper."
-    longer = [row.row for row in rows if row.row.epochs != 1 and row.row.id in plan.rows]
-    return " ".join(
-        [text, *(f"{row.label} starts from random weights and has {row.epochs * epochs}." for row in longer)]
-    )
+    there = paper.training.epochs
+    return f"{epochs} epochs a run" + (", as in the paper." if epochs == there else f"; the paper has {there}.")
 
 
-def _spread(plan: Plan, rows: Sequence[RowResult]) -> str:
+def _spread(plan: Plan) -> str:
     seeds = plan.experiment.seeds
     named = ", ".join(map(str, seeds))
-    spread = "sd is the standard deviation over seeds" if len(seeds) > 1 else "one seed, so its spread is unknown"
-    compared = sum(row.figures is not None and row.figures.p is not None for row in rows)
+    spread = f"Seeds {named}; sd: standard deviation of F1 over them."
+    if len(seeds) == 1:
+        spread = f"Seed {named} alone, so the spread over seeds is unknown."
     return (
-        f"Seeds {named}; {spread}. diff: F1 less the default's. p: two-sided, approximate randomization over posts "
+        f"{spread} diff: F1 less the default's. p: of diff, two-sided, by approximate randomization over posts "
         f"({TRIALS} trials), paired by seed; it says whether these trained models differ on these posts, not whether "
-        f"another seed would, and is not corrected for the {compared} comparisons of this table."
+        "others would, and is not corrected for the number of rows."
     )
 
 
@@ -97,13 +105,13 @@ def _own_rows(table: Table) -> list[str]:
     return ["The paper describes w/o CRM for tokens, sentence and spans alone, but prints no figures of them."]
 
 
-def _settings(recipe: Recipe, paper: Recipe) -> list[str]:
+def _settings(recipe: Recipe, paper: Recipe) -> Note:
     here, there = _choices(recipe), _choices(paper)
     differing = [key for key in here if here[key] != there.get(key)]
     if not differing:
-        return ["Settings: the paper's."]
+        return Note("Settings: the paper's.")
     told = ", ".join(f"{key} {_value(here[key])} ({_value(there.get(key))})" for key in differing)
-    return [f"{len(differing)} settings differ from the paper's, which are in brackets: {told}."]
+    return Note(f"{len(differing)} settings differ from the paper's", f"{told}; the paper's in brackets")
 
 
 def _choices(recipe: Recipe) -> dict[str, object]:
@@ -114,5 +122,4 @@ def _choices(recipe: Recipe) -> dict[str, object]:
 
 
 def _value(value: object) -> str:
-    text = {True: "on", False: "off", None: "none"}.get(value, value) if isinstance(value, bool | None) else value
-    return str(text)[:_SHOWN]
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.errors import InputError
 from dpe_mner.reproduce.experiment import Experiment
-from dpe_mner.reproduce.runs import State, same_run, state_of
+from dpe_mner.reproduce.runs import State, check_vectors, same_run, state_of
 from dpe_mner.reproduce.tables import DEFAULT, TEXT_ONLY, Row, Table, rows_of
 from dpe_mner.reproduce.vision import Vision, effective, vision_of
 from dpe_mner.training.recipe import Recipe
@@ -141,7 +142,10 @@ def _planned(
     experiment: Experiment, row: Row, seed: int, hashes: dict[str, str], wanted: Collection[str]
 ) -> PlannedRun:
     recipe = experiment.recipe(row, seed)
-    return PlannedRun(row, seed, recipe, state_of(recipe, hashes), row.id in wanted)
+    state = state_of(recipe, hashes)
+    if row.baseline == "bilstm-crf" and state == "finished":
+        check_vectors(Path(recipe.output), experiment.glove)
+    return PlannedRun(row, seed, recipe, state, row.id in wanted)
 
 
 def _vision_of_recipe(recipe: Recipe) -> Vision:

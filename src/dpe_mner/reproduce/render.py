@@ -53,7 +53,7 @@ def make_grid(result: TableResult, *, all_rows: bool = False) -> Grid:
             group = row.row.group
             lines.append(Line((group,), heading=True))
         lines += [Line(line) for line in cells(row)]
-    title = f"Table {result.table.number}: {result.table.title}, {result.dataset}"
+    title = f"{source(result.table.number)}: {result.table.title}, {result.dataset}"
     if not any(line.cells[-1] for line in lines if not line.heading):
         header = header[:-1]
         lines = [line if line.heading else Line(line.cells[:-1]) for line in lines]
@@ -74,22 +74,30 @@ def _overall(result: TableResult) -> Layout:
 def _detailed(result: TableResult) -> Layout:
     def cells(row: RowResult) -> list[tuple[str, ...]]:
         figures, paper = row.figures, row.paper
+        if row.status == "elsewhere" and paper is not None:
+            return [(f"{row.row.label}, paper", *_printed(row, result.labels))]
         types = [figures.per_type.get(label) if figures else None for label in result.labels]
         both = (figures.precision, figures.recall) if figures else (None, None)
         here = (row.row.label, *map(_number, (*types, *both)), *_ours(row), row.remark)
         if paper is None:
             return [here]
-        printed = [paper.per_type.get(label) for label in result.labels]
-        there = ("  paper", *map(_number, (*printed, paper.precision, paper.recall, paper.f1)))
-        return [here, (*there, "", _signed(row.paper_delta), "", "")]
+        return [here, ("  paper", *_printed(row, result.labels))]
 
     return ("system", *result.labels, "P", "R", "F1", "sd", "diff", "p", "note"), cells
+
+
+def _printed(row: RowResult, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Everything behind the name, as the paper has it."""
+    paper = row.paper
+    assert paper is not None
+    types = [paper.per_type.get(label) for label in labels]
+    return (*map(_number, (*types, paper.precision, paper.recall, paper.f1)), "", _signed(row.paper_delta), "", "")
 
 
 def _ours(row: RowResult) -> tuple[str, ...]:
     figures = row.figures
     if figures is None:
-        return ("-", "", "", "")
+        return (f"= {row.same_as}" if row.same_as else "-", "", "", "")
     return (_number(figures.f1), _number(figures.spread, ""), _signed(figures.delta), _p(figures.p))
 
 
@@ -122,7 +130,7 @@ def as_dict(result: TableResult, plan: Plan, *, command: str) -> dict[str, Any]:
         "seeds": list(result.seeds),
         "rows": [_row(row, result.labels) for row in result.rows],
         "paper": source(result.table.number),
-        "notes": result.notes,
+        "notes": [str(text) for text in result.notes],
         **provenance(result, plan, command=command),
     }
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Literal
 
 import numpy as np
 
-from dpe_mner.data.gold import gold_characters
+from dpe_mner.data.gold import CharacterSpan, gold_characters
 from dpe_mner.data.words import words_of
 from dpe_mner.errors import InputError
 from dpe_mner.reproduce.counts import Counts, count
 from dpe_mner.reproduce.paper import TYPES, PaperFigures, paper_figures
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.predictions import FILE, read_predictions
-from dpe_mner.reproduce.runs import read_metrics, state_of
+from dpe_mner.reproduce.runs import read_metrics
 from dpe_mner.reproduce.significance import randomization_test
 from dpe_mner.reproduce.tables import DEFAULT, Row, Table
+
+_TOLERANCE = 0.5  # points of F1 that another machine's rounding may make
 
 Status = Literal["run", "same", "missing", "failed", "elsewhere"]
 
@@ -70,6 +72,7 @@ class RowResult:
         figures: With status ``run``.
         paper: What the paper prints.
         paper_delta: The paper's F1 less its default's.
+        same_as: With status ``same``, the id of that row.
         runs: The finished runs.
     """
 
@@ -79,7 +82,24 @@ class RowResult:
     figures: Figures | None = None
     paper: PaperFigures | None = None
     paper_delta: float | None = None
+    same_as: str | None = None
     runs: list[Run] = field(default_factory=list)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether runs are missing."""
+        return self.status in ("missing", "failed") or (self.figures is not None and self.remark != "")
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence for under a table; its details are for files, too long for a terminal."""
+
+    text: str
+    details: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.details}." if self.details else self.text
 
 
 @dataclass(frozen=True)
@@ -90,38 +110,65 @@ class TableResult:
     dataset: str
     labels: tuple[str, ...]
     rows: list[RowResult]
-    notes: list[str]
+    notes: list[Note]
     seeds: tuple[int, ...]
 
     @property
     def partial(self) -> bool:
         """Whether runs are missing."""
-        return any(row.status in ("missing", "failed") or (row.figures and row.remark) for row in self.rows)
+        return any(row.incomplete for row in self.rows)
 
 
-def collect(plan: Plan, failed: Mapping[str, str]) -> dict[int, list[RowResult]]:
+def score_runs(plan: Plan) -> tuple[dict[str, list[Run]], dict[str, str]]:
+    """Count what finished runs predicted.
+
+    Args:
+        plan: Gives the runs; whatever is finished by now counts.
+
+    Returns:
+        The runs of each row by its id; and for each run whose predictions do not serve, by its name, why.
+    """
+    gold = [gold_characters(post, words_of(post)) for post in plan.valid.posts]
+    found: dict[str, list[Run]] = {}
+    failed: dict[str, str] = {}
+    for run in plan.runs:
+        folder = Path(run.recipe.output)
+        metrics = read_metrics(folder)
+        if metrics is None or not (folder / FILE).is_file():
+            continue
+        try:
+            counted = _counted(folder, plan, gold, f1=metrics["f1"])
+        except InputError as error:
+            failed[run.name] = str(error)
+            continue
+        found.setdefault(run.row.id, []).append(Run(run.seed, counted, float(metrics.get("seconds", 0.0))))
+    return found, failed
+
+
+def _counted(folder: Path, plan: Plan, gold: Sequence[Set[CharacterSpan]], *, f1: float) -> Counts:
+    try:
+        counted = count(gold, read_predictions(folder, plan.valid.posts), labels_of(plan))
+    except KeyError as error:
+        raise InputError(f"{folder / FILE}: label {error} is not in the data; remove the file") from None
+    now = counted.report().overall.f1
+    if abs(now - f1) > _TOLERANCE:
+        raise InputError(
+            f"{folder / FILE}: F1 {now:.2f}, but metrics.json says {f1:.2f}; remove the file, it is made again"
+        )
+    return counted
+
+
+def collect(plan: Plan, runs: Mapping[str, list[Run]], failed: Mapping[str, str]) -> dict[int, list[RowResult]]:
     """The rows of every table of a plan.
 
     Args:
         plan: What was to be done.
+        runs: Finished ones of each row, by its id.
         failed: Message of each run that failed, by its name.
 
     Returns:
         By the table's number, all rows, those that exist only in the paper too.
     """
-    labels = labels_of(plan)
-    gold = [gold_characters(post, words_of(post)) for post in plan.valid.posts]
-    hashes = {"train": plan.train.sha256, "valid": plan.valid.sha256}
-    runs: dict[str, list[Run]] = {}
-    for run in plan.runs:
-        folder = Path(run.recipe.output)
-        if (folder / FILE).is_file() and state_of(run.recipe, hashes) == "finished":
-            try:
-                counted = count(gold, read_predictions(folder, plan.valid.posts), labels)
-            except KeyError as error:
-                raise InputError(f"{folder / FILE}: label {error} is not in the data; remove the file") from None
-            seconds = float((read_metrics(folder) or {}).get("seconds", 0.0))
-            runs.setdefault(run.row.id, []).append(Run(run.seed, counted, seconds))
     p = {name: _significance(found, runs.get(DEFAULT, [])) for name, found in runs.items() if name != DEFAULT}
     results = {}
     for table in plan.tables:
@@ -168,29 +215,28 @@ def _row(
 ) -> RowResult:
     paper = paper_figures(table.number, row.id, plan.experiment.dataset)
     delta = round(paper.f1 - paper_default, 2) if paper and paper_default and row.id != DEFAULT else None
-    status, remark, figures, found = _own(row, plan, runs, p, failed)
-    return RowResult(row, status, remark, figures, paper, delta, found)
+    return replace(_own(row, plan, runs, p, failed), paper=paper, paper_delta=delta)
 
 
-def _own(
-    row: Row, plan: Plan, runs: Mapping[str, list[Run]], p: float | None, failed: Mapping[str, str]
-) -> tuple[Status, str, Figures | None, list[Run]]:
+def _own(row: Row, plan: Plan, runs: Mapping[str, list[Run]], p: float | None, failed: Mapping[str, str]) -> RowResult:
+    """A row without the paper's side."""
     planned = plan.rows.get(row.id)
     if planned is None:
-        return "elsewhere", "not run here", None, []
+        return RowResult(row, "elsewhere", "not run here")
     if planned.problem is not None:
-        return "failed", planned.problem, None, []
+        return RowResult(row, "failed", planned.problem)
     if planned.same_as is not None:
-        return "same", f"same as {planned.same_as}: {planned.reason}", None, []
+        remark = f"same as {planned.same_as}: {planned.reason}"
+        return RowResult(row, "same", remark, same_as=planned.same_as)
     found = runs.get(row.id, [])
     lacking = [run for run in planned.runs if run.seed not in {r.seed for r in found}]
     broken = next((failed[run.name] for run in lacking if run.name in failed), None)
     if not found:
-        return ("failed", broken, None, []) if broken else ("missing", "not run yet", None, [])
+        return RowResult(row, "failed", broken) if broken else RowResult(row, "missing", "not run yet")
     figures = figures_of(found, [] if row.id == DEFAULT else runs.get(DEFAULT, []), p)
     seeds = ", ".join(str(run.seed) for run in lacking)
     remark = f"seed {seeds} {'failed' if broken else 'not run yet'}" if lacking else ""
-    return "run", remark, figures, found
+    return RowResult(row, "run", remark, figures, runs=found)
 
 
 def _significance(runs: Sequence[Run], default: Sequence[Run]) -> float | None:

@@ -55,9 +55,9 @@ def training_with(glove: Path | None = None) -> Train:
     """
 
     def train_row(recipe: Recipe, row: Row, *, resume: bool, log: Log, progress: bool) -> object:
-        if row.baseline is not None:
-            return _train_baseline(recipe, row.baseline, glove=glove, resume=resume, log=log, progress=progress)
         try:
+            if row.baseline is not None:
+                return _train_baseline(recipe, row.baseline, glove, resume=resume, log=log, progress=progress)
             from dpe_mner.training.run import train
         except ImportError as error:
             raise InputError(f"training needs {error.name}; run 'pip install dpe-mner[train]'") from None
@@ -66,10 +66,16 @@ def training_with(glove: Path | None = None) -> Train:
     return train_row
 
 
-def _train_baseline(recipe: Recipe, kind: str, *, glove: Path | None, **options: Any) -> object:
+def _train_baseline(recipe: Recipe, kind: str, glove: Path | None, **options: Any) -> object:
     from dpe_mner.baselines.run import train_baseline
+    from dpe_mner.baselines.settings import BaselineSettings, BilstmSettings
 
-    return train_baseline(recipe, kind, **options)
+    settings = BaselineSettings()
+    if glove is not None and kind == "bilstm-crf":
+        with glove.open(encoding="utf-8") as stream:
+            width = len(stream.readline().split(" ")) - 1
+        settings = BaselineSettings(bilstm=BilstmSettings(glove=str(glove), word_size=max(width, 1)))
+    return train_baseline(recipe, kind, settings=settings, **options)
 
 
 def run_plan(
@@ -102,7 +108,7 @@ def run_plan(
                 done += 1
                 _train(run, train, log=log, progress=progress, place=f"{done}/{total}")
             if not (Path(run.recipe.output) / FILE).is_file():
-                predict(run.recipe, plan.valid.posts)
+                _predict(run, predict, plan.valid.posts)
         except Exception as error:
             full = disk_is_full(error, Path(run.recipe.output))
             failures.append(_failure(run, error, full=full))
@@ -117,6 +123,12 @@ def _train(run: PlannedRun, train: Train, *, log: Log, progress: bool, place: st
     resume = run.state == "interrupted" and prepare_to_resume(folder)
     log(f"[{place}] {run.name}: {'goes on in' if resume else 'into'} {folder}")
     train(run.recipe, run.row, resume=resume, log=lambda line: log(f"[{place}] {run.name}: {line}"), progress=progress)
+
+
+def _predict(run: PlannedRun, predict: Predict, posts: Sequence[Post]) -> None:
+    if run.row.baseline is not None:
+        raise InputError(f"{run.recipe.output}: {FILE} is gone; remove the folder, and it is trained anew")
+    predict(run.recipe, posts)
 
 
 def _failure(run: PlannedRun, error: Exception, *, full: bool) -> Failure:

@@ -32,16 +32,17 @@ def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
         if (folder / "metrics.json").is_file():
             raise InputError(f"{folder}: has metrics.json but no recipe.yaml, so what was run is unknown; remove it")
         return "absent"
+    metrics = read_metrics(folder)
+    if metrics is None and not _has_begun(folder):
+        return "absent"
     differing = differences(load_recipe(found), recipe)
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
             f"{folder}: holds another run ({'; '.join(differing[:3])}{more}); choose another --output, or remove it"
         )
-    metrics = read_metrics(folder)
     if metrics is None:
-        begun = (folder / "history.jsonl").exists() or (folder / "checkpoints").exists()
-        return "interrupted" if begun else "absent"
+        return "interrupted"
     for split, sha256 in hashes.items():
         there = metrics.get(f"{split}_sha256", sha256)
         if there != sha256:
@@ -50,6 +51,23 @@ def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
                 "choose another --output"
             )
     return "finished"
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether there is anything to lose or to go on from."""
+    return (folder / "history.jsonl").exists() or any((folder / "checkpoints").glob("checkpoint-*"))
+
+
+def check_vectors(folder: Path, glove: Path | None) -> None:
+    """Refuse a finished BiLSTM-CRF that started from other word vectors than planned.
+
+    Raises:
+        InputError: If one started from random vectors and the other does not.
+    """
+    there = ((read_metrics(folder) or {}).get("settings") or {}).get("bilstm", {}).get("glove")
+    if bool(there) != bool(glove):
+        told = "random word vectors" if not there else "those of a file"
+        raise InputError(f"{folder}: was run with {told}; give the same --glove, or choose another --output")
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:
