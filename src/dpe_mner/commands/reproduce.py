@@ -159,14 +159,16 @@ def _show_plan(plan: Plan, seconds: dict[str, float | None]) -> None:
 
     experiment = plan.experiment
     title = f"Plan: {experiment.dataset}, {experiment.encoder}, into {experiment.folder}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("row", no_wrap=True)
     for name in ("finished", "to do", "time"):
         table.add_column(name, no_wrap=True, justify="right" if name == "time" else "left")
     table.add_column("note")
     for row in plan.rows.values():
         table.add_row(row.row.id, *_planned_cells(row, seconds))
-    Console(stderr=True).print(table, markup=False)
+    console = Console(stderr=True)
+    console.print(title, highlight=False, markup=False, soft_wrap=True)
+    console.print(table, markup=False)
     known = [value for value in seconds.values() if value is not None]
     unknown = len(seconds) - len(known)
     total = f"{len(seconds)} runs to train"

@@ -111,6 +111,7 @@ def make_plan(experiment: Experiment, tables: Sequence[Table], wanted: Collectio
     base = experiment.recipe(Row(DEFAULT, ""), experiment.seeds[0])
     train, valid = load_split(base, "train"), load_split(base, "valid")
     vision = vision_of([*train.posts, *valid.posts], base.settings.pictures)
+    _, lacking = effective(base, vision)
     hashes = {"train": train.sha256, "valid": valid.sha256}
     rows: dict[str, RowPlan] = {}
     trained: dict[str, Recipe] = {}  # effective recipes of rows with runs
@@ -130,12 +131,19 @@ def make_plan(experiment: Experiment, tables: Sequence[Table], wanted: Collectio
             (name for name, other in trained.items() if row.baseline is None and same_run(reduced, other)), None
         )
         if twin is not None:
-            rows[row.id] = RowPlan(row, same_as=twin, reason="; ".join(reasons) or "the recipe says so already")
+            rows[row.id] = RowPlan(row, same_as=twin, reason="; ".join(_why(recipe, base, reasons, lacking)))
             continue
         if row.baseline is None:
             trained[row.id] = reduced
         rows[row.id] = RowPlan(row, runs=[_planned(experiment, row, seed, hashes, wanted) for seed in experiment.seeds])
     return Plan(experiment=experiment, tables=list(tables), rows=rows, train=train, valid=valid, vision=vision)
+
+
+def _why(recipe: Recipe, base: Recipe, reasons: list[str], lacking: list[str]) -> list[str]:
+    """Why a row is another one: by what it sets, by what the data lacks for any row, or because the recipe does so."""
+    if same_run(recipe, base):
+        return ["the recipe says so already"]
+    return reasons or lacking
 
 
 def _planned(
