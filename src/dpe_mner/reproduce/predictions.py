@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dpe_mner.data.gold import CharacterSpan
 from dpe_mner.errors import InputError
 from dpe_mner.training.recipe import Recipe
-from dpe_mner.types import Post
+from dpe_mner.types import Post, Prediction
 
 FILE = "predictions.jsonl"
 
@@ -22,21 +22,30 @@ def write_predictions(recipe: Recipe, posts: Sequence[Post]) -> None:
         recipe: Of the run.
         posts: Validation posts.
     """
+    folder = Path(recipe.output)
+    partial = folder / f"{FILE}.partial"
+    with partial.open("w", encoding="utf-8") as stream:
+        for prediction in _predict(recipe, folder, posts):
+            stream.write(json.dumps(prediction.as_dict(), ensure_ascii=False) + "\n")
+    os.replace(partial, folder / FILE)
+
+
+def _predict(recipe: Recipe, folder: Path, posts: Sequence[Post]) -> Iterable[Prediction]:
+    if (folder / "baseline.json").is_file():
+        from dpe_mner.baselines.checkpoint import load_baseline
+        from dpe_mner.baselines.predict import predict_posts
+
+        return predict_posts(load_baseline(folder), posts, batch_size=recipe.training.eval_batch_size)
     from dpe_mner.checkpoint import load_checkpoint
     from dpe_mner.predictor import PredictionOptions, Predictor
     from dpe_mner.training.pictures import best_device
     from dpe_mner.training.run import attach_pictures
 
-    folder = Path(recipe.output)
     model = load_checkpoint(str(folder), device=best_device())
     attach_pictures(recipe.model_copy(update={"settings": model.settings}), model)
     assert model.pieces is not None
     options = PredictionOptions(batch_size=recipe.training.eval_batch_size)
-    partial = folder / f"{FILE}.partial"
-    with partial.open("w", encoding="utf-8") as stream:
-        for prediction in Predictor(model, model.pieces, model.pictures)(posts, options):
-            stream.write(json.dumps(prediction.as_dict(), ensure_ascii=False) + "\n")
-    os.replace(partial, folder / FILE)
+    return Predictor(model, model.pieces, model.pictures)(posts, options)
 
 
 def read_predictions(folder: Path, posts: Sequence[Post]) -> list[list[CharacterSpan]]:

@@ -108,7 +108,7 @@ def run_plan(
                 done += 1
                 _train(run, train, log=log, progress=progress, place=f"{done}/{total}")
             if not (Path(run.recipe.output) / FILE).is_file():
-                _predict(run, predict, plan.valid.posts)
+                predict(run.recipe, plan.valid.posts)
         except Exception as error:
             full = disk_is_full(error, Path(run.recipe.output))
             failures.append(_failure(run, error, full=full))
@@ -123,12 +123,6 @@ def _train(run: PlannedRun, train: Train, *, log: Log, progress: bool, place: st
     resume = run.state == "interrupted" and prepare_to_resume(folder)
     log(f"[{place}] {run.name}: {'goes on in' if resume else 'into'} {folder}")
     train(run.recipe, run.row, resume=resume, log=lambda line: log(f"[{place}] {run.name}: {line}"), progress=progress)
-
-
-def _predict(run: PlannedRun, predict: Predict, posts: Sequence[Post]) -> None:
-    if run.row.baseline is not None:
-        raise InputError(f"{run.recipe.output}: {FILE} is gone; remove the folder, and it is trained anew")
-    predict(run.recipe, posts)
 
 
 def _failure(run: PlannedRun, error: Exception, *, full: bool) -> Failure:
