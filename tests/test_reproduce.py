@@ -769,7 +769,7 @@ def test_stopping_says_that_the_same_command_goes_on(recipe_file, tmp_path, monk
         (["--seeds", "0,x"], ["--seeds", "separated by commas"]),
         (["--seeds", "-1"], ["--seeds"]),
         (["--epochs", "0"], ["training.epochs"]),
-        (["--data", "nowhere"], ["nowhere"]),
+        (["--data", "nowhere"], ["nowhere", "--data FOLDER"]),
         (["--recipe", "nowhere.yaml"], ["nowhere.yaml"]),
         (["--glove", "nowhere.txt"], ["nowhere.txt"]),
         (["--set", "training.seed=3"], ["--seeds"]),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dpe_mner.reproduce.plan import Plan, RowPlan
     from dpe_mner.reproduce.render import Grid
-    from dpe_mner.reproduce.results import Note
+    from dpe_mner.reproduce.results import Note, TableResult
     from dpe_mner.reproduce.runner import Failure
 
 
@@ -129,7 +129,7 @@ def _write_tables(plan: Plan, failures: list[Failure], *, all_rows: bool, quiet:
     ]
     grids = [make_grid(result, all_rows=all_rows) for result in results]
     folder = plan.experiment.folder / "tables"
-    _show_tables(grids, [result.notes for result in results])
+    _show_tables(grids, results)
     try:
         for result, grid in zip(results, grids, strict=True):
             write_table(folder, grid, as_dict(result, plan, command=command))
@@ -204,27 +204,32 @@ def _time(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def _show_tables(grids: list[Grid], notes: list[list[Note]]) -> None:
+def _show_tables(grids: list[Grid], results: list[TableResult]) -> None:
     """Each table with the notes that are its own, then those all tables share."""
     from rich.console import Console
 
+    from dpe_mner.reproduce.notes import remarks_of
+
     console = Console()
-    shared = [one for one in notes[0] if all(one in others for others in notes)]
-    for grid, own in zip(grids, notes, strict=True):
+    shared = [one for one in results[0].notes if all(one in result.notes for result in results)]
+    for grid, result in zip(grids, results, strict=True):
         console.print(grid.title, style="bold", highlight=False, markup=False, soft_wrap=True)
         _show_grid(grid, console)
-        _show_notes([one for one in own if one not in shared], console)
-    _show_notes(shared, console)
+        own = [_short(one) for one in result.notes if one not in shared]
+        _show_notes([*own, *remarks_of(result.rows)], console)
+    _show_notes([_short(one) for one in shared], console)
 
 
-def _show_notes(notes: list[Note], console: Console) -> None:
+def _short(one: Note) -> str:
+    return f"{one.text} (listed in the files)." if one.details else one.text
+
+
+def _show_notes(notes: list[str], console: Console) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
     for one in notes:
-        console.print(
-            Padding(Text(f"{one.text} (listed in the files)." if one.details else one.text, style="dim"), (0, 0, 0, 2))
-        )
+        console.print(Padding(Text(one, style="dim"), (0, 0, 0, 2)))
     console.print()
 
 

@@ -26,19 +26,19 @@ def notes_of(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[Note]:
     experiment = plan.experiment
     recipe = experiment.recipe(Row(DEFAULT, ""), experiment.seeds[0])
     paper = experiment.paper_recipe()
-    particular = [*_remarks(rows), *_longer(recipe, plan, rows), *_own_rows(table)]
+    partial = ["Partial: not all runs are there."] if any(row.incomplete for row in rows) else []
+    particular = [*partial, *_longer(recipe, plan, rows), *_own_rows(table)]
     common = [_scores(plan, recipe), _encoder(recipe, paper), _vision(plan), _budget(recipe, paper), _spread(plan)]
     return [*map(Note, particular), *map(Note, common), _settings(recipe, paper)]
 
 
-def _remarks(rows: Sequence[RowResult]) -> list[str]:
-    """Rows that share a remark in one line each."""
+def remarks_of(rows: Sequence[RowResult]) -> list[str]:
+    """The remarks of rows, which files have in a column, as lines for the terminal; like ones together."""
     groups: dict[str, list[str]] = {}
     for row in rows:
         if row.remark and row.status != "elsewhere":
             groups.setdefault(row.remark, []).append(row.row.label)
-    partial = ["Partial: not all runs are there."] if any(row.incomplete for row in rows) else []
-    return [*partial, *(f"{', '.join(labels)}: {remark}." for remark, labels in groups.items())]
+    return [f"{', '.join(labels)}: {remark}." for remark, labels in groups.items()]
 
 
 def _longer(recipe: Recipe, plan: Plan, rows: Sequence[RowResult]) -> list[str]:

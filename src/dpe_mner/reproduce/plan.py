@@ -109,6 +109,8 @@ def make_plan(experiment: Experiment, tables: Sequence[Table], wanted: Collectio
     from dpe_mner.training.run import load_split
 
     base = experiment.recipe(Row(DEFAULT, ""), experiment.seeds[0])
+    if not Path(base.data.path("") or "").is_dir():
+        raise InputError(f"{base.data.folder}: no such folder; name that of train.txt and valid.txt with --data FOLDER")
     train, valid = load_split(base, "train"), load_split(base, "valid")
     vision = vision_of([*train.posts, *valid.posts], base.settings.pictures)
     _, lacking = effective(base, vision)

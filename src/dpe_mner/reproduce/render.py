@@ -158,6 +158,7 @@ def _row(row: RowResult, labels: tuple[str, ...]) -> dict[str, Any]:
         "overrides": list(row.row.overrides),
         "status": row.status,
         "remark": row.remark,
+        "same_as": row.same_as,
         "f1": None,
         "paper": None,
     }

@@ -72,7 +72,7 @@ def _train_baseline(recipe: Recipe, kind: str, glove: Path | None, **options: An
 
     settings = BaselineSettings()
     if glove is not None and kind == "bilstm-crf":
-        with glove.open(encoding="utf-8") as stream:
+        with glove.open(encoding="utf-8", errors="replace") as stream:
             width = len(stream.readline().split(" ")) - 1
         settings = BaselineSettings(bilstm=BilstmSettings(glove=str(glove), word_size=max(width, 1)))
     return train_baseline(recipe, kind, settings=settings, **options)
