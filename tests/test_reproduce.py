@@ -426,6 +426,15 @@ def test_a_run_on_other_labels_is_refused(plan_for, write):
         plan_for(tables=["2"])
 
 
+def test_a_run_of_another_version_is_named(plan_for):
+    recipe = plan_for(tables=["2"]).rows[DEFAULT].runs[0].recipe
+    fake_run(recipe)
+    path = Path(recipe.output) / "recipe.yaml"
+    path.write_text(path.read_text() + "novelty: 1\n")
+    with pytest.raises(InputError, match=r"recipe\.yaml: unknown key 'novelty'.*another version"):
+        plan_for(tables=["2"])
+
+
 def test_figures_cut_off_while_written_are_no_figures(plan_for):
     recipe = plan_for(tables=["2"]).rows[DEFAULT].runs[0].recipe
     fake_run(recipe)

@@ -35,7 +35,11 @@ def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
     metrics = read_metrics(folder)
     if metrics is None and not _has_begun(folder):
         return "absent"
-    differing = differences(load_recipe(found), recipe)
+    try:
+        there = load_recipe(found)
+    except InputError as error:
+        raise InputError(f"{error}; it was run by another version: choose another --output") from None
+    differing = differences(there, recipe)
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
@@ -44,10 +48,10 @@ def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
     if metrics is None:
         return "interrupted"
     for split, sha256 in hashes.items():
-        there = metrics.get(f"{split}_sha256", sha256)
-        if there != sha256:
+        trained = metrics.get(f"{split}_sha256", sha256)
+        if trained != sha256:
             raise InputError(
-                f"{folder}: was run on another {split} file ({there[:12]} there, {sha256[:12]} now); "
+                f"{folder}: was run on another {split} file ({trained[:12]} there, {sha256[:12]} now); "
                 "choose another --output"
             )
     return "finished"
