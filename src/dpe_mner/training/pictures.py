@@ -39,7 +39,7 @@ def prepare_pictures(recipe: Recipe, posts: Sequence[Post], *, log: Log) -> Sett
     Raises:
         InputError: If neither pictures nor a store serve.
     """
-    reader = PictureReader(recipe.settings.pictures, device=_device())
+    reader = PictureReader(recipe.settings.pictures, device=best_device())
     images, features = recipe.data.path(recipe.data.images), recipe.data.features
     if not reader.kinds:
         if features is not None:
@@ -121,7 +121,8 @@ def _widths(reader: PictureReader, store: PictureStore) -> dict[str, int]:
     return widths
 
 
-def _device() -> str:
+def best_device() -> str:
+    """``cuda`` where there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,125 @@
+"""What must be said under a table: wherever these figures and the paper's do not mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import yaml
+
+from dpe_mner.reproduce.plan import Plan
+from dpe_mner.reproduce.results import Note, RowResult
+from dpe_mner.reproduce.runs import flatten
+from dpe_mner.reproduce.significance import TRIALS
+from dpe_mner.reproduce.tables import DEFAULT, Row, Table
+from dpe_mner.reproduce.vision import NAMES
+from dpe_mner.training.recipe import Recipe
+
+
+def notes_of(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[Note]:
+    """What to say under a table: what is particular to it first.
+
+    Args:
+        plan: What was done.
+        table: Which table.
+        rows: Its rows.
+    """
+    experiment = plan.experiment
+    recipe = experiment.recipe(Row(DEFAULT, ""), experiment.seeds[0])
+    paper = experiment.paper_recipe()
+    partial = ["Partial: not all runs are there."] if any(row.incomplete for row in rows) else []
+    particular = [*partial, *_longer(recipe, plan, rows), *_own_rows(table)]
+    common = [_scores(plan, recipe), _encoder(recipe, paper), _vision(plan), _budget(recipe, paper), _spread(plan)]
+    return [*map(Note, particular), *map(Note, common), _settings(recipe, paper)]
+
+
+def remarks_of(rows: Sequence[RowResult]) -> list[str]:
+    """The remarks of rows, which files have in a column, as lines for the terminal; like ones together."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row.remark and row.status != "elsewhere":
+            groups.setdefault(row.remark, []).append(row.row.label)
+    return [f"{', '.join(labels)}: {remark}." for remark, labels in groups.items()]
+
+
+def _longer(recipe: Recipe, plan: Plan, rows: Sequence[RowResult]) -> list[str]:
+    """Rows with more epochs than the others."""
+    epochs = recipe.training.epochs
+    start = (
+        f"word vectors of {plan.experiment.glove.name} and random weights"
+        if plan.experiment.glove
+        else "random weights"
+    )
+    return [
+        f"{row.row.label} starts from {start}, so it has {row.row.epochs} times the epochs, {row.row.epochs * epochs}."
+        for row in rows
+        if row.row.epochs != 1 and row.row.id in plan.rows
+    ]
+
+
+def _scores(plan: Plan, recipe: Recipe) -> str:
+    entities = sum(len(post.entities or ()) for post in plan.valid.posts)
+    renamed = "".join(f", {old} read as {new}" for old, new in recipe.data.label_map.items())
+    return (
+        f"Figures here are strict span and type on the validation file ({len(plan.valid.posts)} posts, {entities} "
+        f"entities{renamed}, SHA-256 {plan.valid.sha256[:12]}), on which epoch and threshold were selected too; the "
+        "paper's are, by the custom of these corpora, on the test file. Compare differences, not levels."
+    )
+
+
+def _encoder(recipe: Recipe, paper: Recipe) -> str:
+    if recipe.encoder == paper.encoder:
+        return f"Encoder: {recipe.encoder}, as in the paper."
+    return f"Encoder: {recipe.encoder}; the paper's is {paper.encoder}."
+
+
+def _vision(plan: Plan) -> str:
+    kinds = plan.vision.kinds
+    here = [name for kind, name in NAMES.items() if kind in kinds]
+    lacking = [name for kind, name in NAMES.items() if kind not in kinds]
+    shown = f"Visual representations here: {', '.join(here) or 'none'}"
+    return f"{shown}; the paper also has {', '.join(lacking)}." if lacking else f"{shown}, as in the paper."
+
+
+def _budget(recipe: Recipe, paper: Recipe) -> str:
+    epochs = recipe.training.epochs
+    there = paper.training.epochs
+    return f"{epochs} epochs a run" + (", as in the paper." if epochs == there else f"; the paper has {there}.")
+
+
+def _spread(plan: Plan) -> str:
+    seeds = plan.experiment.seeds
+    named = ", ".join(map(str, seeds))
+    spread = f"Seeds {named}; sd: standard deviation of F1 over them."
+    if len(seeds) == 1:
+        spread = f"Seed {named} alone, so the spread over seeds is unknown."
+    return (
+        f"{spread} diff: F1 less the default's. p: of diff, two-sided, by approximate randomization over posts "
+        f"({TRIALS} trials), paired by seed; it says whether these trained models differ on these posts, not whether "
+        "others would, and is not corrected for the number of rows."
+    )
+
+
+def _own_rows(table: Table) -> list[str]:
+    if table.number != 2:
+        return []
+    return ["The paper describes w/o CRM for tokens, sentence and spans alone, but prints no figures of them."]
+
+
+def _settings(recipe: Recipe, paper: Recipe) -> Note:
+    here, there = _choices(recipe), _choices(paper)
+    differing = [key for key in here if here[key] != there.get(key)]
+    if not differing:
+        return Note("Settings: the paper's.")
+    told = ", ".join(f"{key} {_value(here[key])} ({_value(there.get(key))})" for key in differing)
+    return Note(f"{len(differing)} settings differ from the paper's", f"{told}; the paper's in brackets")
+
+
+def _choices(recipe: Recipe) -> dict[str, object]:
+    values = recipe.model_dump()
+    flat = flatten({key: values[key] for key in ("settings", "training")})
+    told_elsewhere = {"training.seed", "training.epochs"}
+    return {key: value for key, value in flat.items() if key not in told_elsewhere and "pictures." not in key}
+
+
+def _value(value: object) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
