@@ -49,7 +49,8 @@ def explain(model: Reasoner, trace: ReasoningTrace) -> list[Explanation]:
         first = torch.arange(ranked.scores.shape[1], device=s.device) < _STEP_CANDIDATES
         steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
         gap = gap_weight(s[:1], settings.fusion)
-        weights.append((float(gap) if gap is not None else 0.5, float(grain_weight(s[:1], settings.fusion))))
+        # Without priorities nothing is scheduled: the parts stand side by side, coarse and fine too.
+        weights.append((0.5, 0.5) if gap is None else (float(gap), float(grain_weight(s[:1], settings.fusion))))
     parts = {
         "y_c": trace.visual["c"].image.present,
         "y_ct": trace.visual["c"].image2text.present,
