@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpe_mner.commands.analysis import BUNDLED, check_outputs, check_questions, show_analysis
 from dpe_mner.commands.console import note, print_report
 from dpe_mner.commands.options import (
     BatchSize,
@@ -26,8 +29,17 @@ from dpe_mner.commands.options import (
     VisualText,
     picture_models,
 )
-from dpe_mner.data.dataset import load_dataset
+from dpe_mner.commands.places import write_text
+from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.errors import InputError
+from dpe_mner.evaluation.plot import STEPS, plot_scores
+from dpe_mner.types import Post
+
+if TYPE_CHECKING:
+    from dpe_mner.evaluation.run import Answers
+    from dpe_mner.evaluation.score import Report
+    from dpe_mner.model import DPEMNERModel
+    from dpe_mner.predictor import PredictionOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +57,27 @@ def evaluate(
     fetch_urls: FetchUrls = False,
     label_map: LabelMap = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
+    errors: Annotated[
+        list[Path] | None,
+        typer.Option("--errors", help="Every error: a page (.html) or data (.json). May be repeated."),
+    ] = None,
+    train_data: Annotated[
+        Path | None, typer.Option("--train-data", help="Training file: tells seen entities from unseen ones.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Compare with another model: a folder, a hub id, or 'bundled'.")
+    ] = None,
+    against_without: Annotated[
+        str | None,
+        typer.Option(
+            "--against-without",
+            metavar="[pictures|captions|all]",
+            help="Compare with the same model, the posts' pictures, captions and tags, or both taken away.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw F1 by reasoning step and by type (.png, .svg).")
+    ] = None,
     seed: Seed = 0,
     steps: Steps = None,
     spans: Spans = None,
@@ -56,41 +89,122 @@ def evaluate(
     """Strict precision, recall and F1 on labelled posts, overall and by type.
 
     Example: dpe-mner evaluate valid.txt --visual-text visual_text.jsonl --label-map OTHER=MISC --json scores.json
+
+    Example: dpe-mner evaluate valid.txt --errors errors.html --train-data train.txt --against-without captions
     """
+    errors = errors or []
+    check_outputs(json_, errors, plot, read=[data, visual_text, train_data])
+    check_questions(errors=errors, train_data=train_data, against=against, against_without=against_without)
     from dpe_mner.predictor import PredictionOptions
 
     renamed = parse_label_map(label_map)
     models = picture_models(picture_model)
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size)
     dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed)
+    train = None if train_data is None else load_dataset(train_data)
     import dpe_mner
     from dpe_mner.checkpoint import check_labels
-    from dpe_mner.evaluation.run import evaluate_posts, require_labels
+    from dpe_mner.evaluation.analysis import analyse
+    from dpe_mner.evaluation.run import answer_posts, require_labels
 
     require_labels(dataset)
-    loaded = dpe_mner.load(model, device=device, int8=int8)
-    if models or features is not None or fetch_urls:
-        loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
-    check_labels(dataset.labels, loaded, where=str(data))
-    report = evaluate_posts(loaded, dataset.posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet))
+    if train is not None:
+        require_labels(train)
+
+    def load(name: str | None) -> DPEMNERModel:
+        loaded = dpe_mner.load(name, device=device, int8=int8)
+        read = models if name == model else _readable(loaded, models)
+        if read or features is not None or fetch_urls:
+            loaded.use_pictures(models=read, store=features, images=images, fetch_urls=fetch_urls)
+        check_labels(dataset.labels, loaded, where=str(data))
+        return loaded
+
+    def answer(model: DPEMNERModel, posts: Sequence[Post], options: PredictionOptions = options) -> Answers:
+        return answer_posts(model, posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet))
+
+    loaded = load(model)
+    # Found before the long work, which it may refuse.
+    rival = _rival(loaded, dataset.posts, load, against=against, against_without=against_without)
+    answers = answer(loaded, dataset.posts)
+    report = answers.report
+    gamma = steps or loaded.settings.reasoning.steps
     result = report.as_dict() | {
         "labels_sha256": dataset.sha256,
-        "model": model or "bundled",
+        "model": model or BUNDLED,
         "seed": seed,
-        "steps": steps or loaded.settings.reasoning.steps,
+        "steps": gamma,
         "spans": spans or loaded.settings.reasoning.spans or loaded.settings.noise.spans,
     }
+    title = f"{data}: {report.posts} posts, labels {dataset.sha256[:12]}"
+    print_report(report, title=title)
+    if errors or rival is not None:
+        analysis = analyse(
+            answers,
+            data=str(data),
+            model=model or BUNDLED,
+            train=None if train is None else train.posts,
+            train_data=None if train_data is None else str(train_data),
+            others=None if rival is None else answer(rival.model, rival.posts),
+            other="" if rival is None else rival.name,
+        )
+        result |= show_analysis(analysis, errors, fetch_urls=fetch_urls)
+    by_steps: dict[int, Report] = {}
+    if plot is not None:
+        by_steps = {n: answer(loaded, dataset.posts, replace(options, steps=n)).report for n in set(STEPS) - {gamma}}
+        by_steps[gamma] = report
+        result["f1_by_steps"] = {str(number): by_steps[number].overall.f1 for number in sorted(by_steps)}
     if json_ is not None:
-        try:
-            json_.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{json_}: cannot be written ({error.strerror})") from None
-    print_report(report, title=f"{data}: {report.posts} posts, labels {dataset.sha256[:12]}")
+        write_text(json_, json.dumps(result, indent=2) + "\n")
+    if plot is not None:
+        plot_scores(by_steps, steps=gamma, title=f"{model or BUNDLED} on {title}", path=plot)
+    _refuse_lost(dataset)
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """What answers are held against: a name, a model, and the posts it answers."""
+
+    name: str
+    model: DPEMNERModel
+    posts: Sequence[Post]
+
+
+def _rival(
+    loaded: DPEMNERModel,
+    posts: Sequence[Post],
+    load: Callable[[str | None], DPEMNERModel],
+    *,
+    against: str | None,
+    against_without: str | None,
+) -> _Rival | None:
+    """The comparison that was asked for.
+
+    Raises:
+        InputError: If the other model cannot be used, or there is nothing to take away.
+    """
+    from dpe_mner.evaluation.without import without
+
+    if against is not None:
+        return _Rival(against, load(None if against == BUNDLED else against), posts)
+    if against_without is not None:
+        bare = without(posts, against_without, reads_pictures=loaded.pictures is not None)
+        return _Rival(f"without {against_without}", loaded, bare)
+    return None
+
+
+def _readable(model: DPEMNERModel, models: Mapping[str, str]) -> dict[str, str]:
+    """Picture models a rival can use: captions and tags always, image features if it was trained on them."""
+    known = {kind for kind, section in model.settings.pictures.model_dump().items() if section is not None}
+    return {kind: name for kind, name in models.items() if kind in known | {"caption", "tags"}}
+
+
+def _refuse_lost(dataset: Dataset) -> None:
+    """End in an error, after everything is done, when lines of the data could not be used."""
     lost = [problem for problem in dataset.problems if problem.loses_data]
     for problem in lost:
         note(str(problem))
     if lost:
-        raise InputError(f"{data}: {len(lost)} lines could not be used; the scores cover all others")
+        raise InputError(f"{dataset.path}: {len(lost)} lines could not be used; the scores cover all others")
 
 
 def parse_label_map(pairs: list[str] | None) -> dict[str, str]:

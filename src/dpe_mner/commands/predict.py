@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -28,6 +28,7 @@ from dpe_mner.commands.options import (
     VisualText,
     picture_models,
 )
+from dpe_mner.commands.places import check_place, write_text
 from dpe_mner.data.dataset import complete, read_posts
 from dpe_mner.data.jsonl import read_visual_text
 from dpe_mner.data.source import Problem
@@ -60,6 +61,7 @@ def predict(
     spans: Spans = None,
     batch_size: BatchSize = 32,
     explain: Annotated[bool, typer.Option("--explain", help="Add reasoning steps, weights and relevance.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Page of the reasoning steps; implies --explain.")] = None,
     device: Device = None,
     int8: Int8 = False,
     quiet: Quiet = False,
@@ -69,15 +71,21 @@ def predict(
     Example: dpe-mner predict --text "Kevin Durant enters Oracle Arena" --caption "a basketball player"
 
     Example: dpe-mner predict posts.jsonl --output entities.jsonl
+
+    Example: dpe-mner predict posts.jsonl --output entities.jsonl --html reasoning.html
     """
     single = [name for name, value in (("image", image), ("caption", caption), ("tags", tags)) if value is not None]
     if (input_ is None) == (text is None):
         raise InputError("give either INPUT or --text; see 'dpe-mner predict --help'")
     if text is None and single:
         raise InputError(f"--{single[0]} goes with --text; a file gives each post its own {single[0]!r} key")
+    if html is not None:
+        given = [Path(name) for name in (input_, image) if name is not None]
+        check_place("--html", html, others=[*given, visual_text, output])
     from dpe_mner.predictor import PredictionOptions
 
-    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain)
+    explained = explain or html is not None
+    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explained)
     models = picture_models(picture_model)
     problems: list[Problem] = []
     posts: Iterator[Post] | list[Post]
@@ -88,6 +96,7 @@ def predict(
         posts = _read(str(input_), visual_text, images, problems)
     # The input is opened before the model is loaded and the output after both: a mistyped path costs nothing.
     import dpe_mner
+    from dpe_mner.explain.stream import PagedPredictor
     from dpe_mner.inputs import with_progress
     from dpe_mner.predictor import Predictor
 
@@ -95,13 +104,24 @@ def predict(
     if models or features is not None or fetch_urls:
         loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
     assert loaded.pieces is not None
-    results = with_progress(Predictor(loaded, loaded.pieces, loaded.pictures)(posts, options), posts, quiet=quiet)
+    predictor = Predictor(loaded, loaded.pieces, loaded.pictures)
+    paged = PagedPredictor(predictor) if html is not None else None
+    results = with_progress((paged or predictor)(posts, options), posts, quiet=quiet)
     with _open(output) as stream:
         if text is not None and output is None and sys.stdout.isatty() and not explain:
             _show(next(iter(results)))
         else:
             for result in results:
-                stream.write(json.dumps(result.as_dict(explain=explain), ensure_ascii=False) + "\n")
+                stream.write(json.dumps(result.as_dict(explain=explained), ensure_ascii=False) + "\n")
+    if paged is not None and html is not None:
+        write_text(html, paged.html(title="DPE-MNER: how the entities of each post came about", fetch_urls=fetch_urls))
+        first = f" of the first {paged.most}" if paged.total > paged.most else ""
+        note(f"{paged.total} posts; the reasoning steps{first} are in {html}", quiet=quiet)
+    _refuse_lost(problems, quiet=quiet)
+
+
+def _refuse_lost(problems: Sequence[Problem], *, quiet: bool) -> None:
+    """Name what was met, and end in an error, after everything is done, when lines could not be used."""
     lost = [problem for problem in problems if problem.loses_data]
     for problem in problems if not quiet else lost:
         note(str(problem))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.words import words_of
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.score import Report, score
+from dpe_mner.evaluation.score import Labelled, Report, score
+from dpe_mner.explain.picture import RememberingSource
 from dpe_mner.inputs import with_progress
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.predictor import PredictionOptions, Predictor
-from dpe_mner.types import Post
+from dpe_mner.types import Post, Prediction
 
 
 def require_labels(dataset: Dataset) -> None:
@@ -29,15 +31,40 @@ def require_labels(dataset: Dataset) -> None:
         )
 
 
-def evaluate_posts(
+@dataclass(frozen=True)
+class Answers:
+    """A model's answers to labelled posts.
+
+    Attributes:
+        posts: As the model read them: with the captions and tags made of their pictures.
+        gold: Entities of each post, in characters.
+        predictions: In the same order.
+    """
+
+    posts: list[Post]
+    gold: list[set[Labelled]]
+    predictions: list[Prediction]
+
+    @property
+    def spans(self) -> list[set[Labelled]]:
+        """Predicted entities of each post, in characters."""
+        return [{(e.start, e.end, e.label) for e in prediction.entities} for prediction in self.predictions]
+
+    @property
+    def report(self) -> Report:
+        """Strict scores."""
+        return score(self.gold, self.spans)
+
+
+def answer_posts(
     model: DPEMNERModel,
     posts: Sequence[Post],
     options: PredictionOptions,
     *,
     quiet: bool = True,
     note: Callable[[str], None] | None = None,
-) -> Report:
-    """Predict and compare, strictly, in characters.
+) -> Answers:
+    """Predict labelled posts.
 
     Args:
         model: With its tokenizer.
@@ -48,8 +75,21 @@ def evaluate_posts(
     """
     assert model.pieces is not None
     gold = [gold_characters(post, words_of(post)) for post in posts]
-    results = list(with_progress(Predictor(model, model.pieces, model.pictures)(posts, options), posts, quiet=quiet))
+    source = None if model.pictures is None else RememberingSource(model.pictures)
+    results = list(with_progress(Predictor(model, model.pieces, source)(posts, options), posts, quiet=quiet))
     warned = [warning for result in results for warning in result.warnings]
     if warned and note is not None:
         note(f"warning: {len(warned)} posts had something left out, e.g. {warned[0]}")
-    return score(gold, [[(e.start, e.end, e.label) for e in result.entities] for result in results])
+    return Answers(list(posts) if source is None else source.posts, gold, results)
+
+
+def evaluate_posts(
+    model: DPEMNERModel,
+    posts: Sequence[Post],
+    options: PredictionOptions,
+    *,
+    quiet: bool = True,
+    note: Callable[[str], None] | None = None,
+) -> Report:
+    """Predict and compare, strictly, in characters; arguments as for :func:`answer_posts`."""
+    return answer_posts(model, posts, options, quiet=quiet, note=note).report

@@ -46,6 +46,7 @@ def explain(model: Reasoner, trace: ReasoningTrace) -> list[Explanation]:
         first = torch.arange(ranked.scores.shape[1], device=s.device) < _STEP_CANDIDATES
         steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
         gap, grain = gap_weight(s[:1], settings.fusion), grain_weight(s[:1], settings.fusion)
+        # Without priorities nothing is scheduled: the parts stand side by side, coarse and fine too.
         weights.append((0.5, 0.5) if gap is None else (float(gap), float(grain)))
     parts = {
         "y_c": trace.visual["c"].image.present,

@@ -1,0 +1,78 @@
+"""How much each of the four sources beside the text weighed in a reasoning step, missing ones left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dpe_mner.types import ReasoningStep
+
+
+@dataclass(frozen=True)
+class SourceWeights:
+    """Shares of what the fusion takes from beside the text; they sum to 1, or are all 0 where there is nothing.
+
+    Attributes:
+        y_ct: Of the caption.
+        y_c: Of the whole picture.
+        y_ft: Of the tags.
+        y_f: Of the regions.
+        coarse_present: Whether there is a caption or a whole picture.
+        fine_present: Whether there are tags or regions.
+    """
+
+    y_ct: float
+    y_c: float
+    y_ft: float
+    y_f: float
+    coarse_present: bool
+    fine_present: bool
+
+    @property
+    def image2text(self) -> float:
+        """Of caption and tags against the picture itself."""
+        return self.y_ct + self.y_ft
+
+    @property
+    def coarse(self) -> float:
+        """Of caption and whole picture against tags and regions."""
+        return self.y_ct + self.y_c
+
+    @property
+    def named(self) -> list[tuple[str, float]]:
+        """Name and share of each, in a steady order."""
+        return [("caption", self.y_ct), ("picture", self.y_c), ("tags", self.y_ft), ("regions", self.y_f)]
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything beside the text."""
+        return self.coarse_present or self.fine_present
+
+
+def source_weights(step: ReasoningStep, present: Mapping[str, bool]) -> SourceWeights:
+    """Eq. 3 and 6 multiplied out: a missing source weighs nothing and its twin takes its weight, likewise a grain.
+
+    Args:
+        step: With the schedule's two weights.
+        present: Which of y_c, y_ct, y_f, y_ft there are.
+    """
+    coarse_present = present.get("y_ct", False) or present.get("y_c", False)
+    fine_present = present.get("y_ft", False) or present.get("y_f", False)
+    coarse, fine = _share(step.coarse_weight, coarse_present, fine_present)
+    caption, picture = _share(step.image2text_weight, present.get("y_ct", False), present.get("y_c", False))
+    tags, regions = _share(step.image2text_weight, present.get("y_ft", False), present.get("y_f", False))
+    return SourceWeights(
+        y_ct=coarse * caption,
+        y_c=coarse * picture,
+        y_ft=fine * tags,
+        y_f=fine * regions,
+        coarse_present=coarse_present,
+        fine_present=fine_present,
+    )
+
+
+def _share(weight: float, easy_present: bool, hard_present: bool) -> tuple[float, float]:
+    """As :func:`~dpe_mner.spans.priority.share_between`, for one post."""
+    if easy_present and hard_present:
+        return weight, 1 - weight
+    return float(easy_present), float(hard_present)
