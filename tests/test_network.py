@@ -166,6 +166,7 @@ SWITCHES = [
     {"heads": {"boundary_loss": "sigmoid", "boundary_score": "additive", "type_input": "span", "tagging": False}},
     {"heads": {"span_pooling": "mean", "boundary_words": "x_t", "self_conditioning": False}},
     {"heads": {"span_table": 4}},
+    {"heads": {"nearness": 4}},
     {"noise": {"expand": "concat", "beta_schedule": "linear"}},
 ]
 

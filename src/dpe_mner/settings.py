@@ -113,6 +113,11 @@ class HeadSettings(Section):
     type_input: Literal["span", "pointed"] = "span"
     span_pooling: Literal["mean", "mean+ends"] = "mean"
     tagging: bool = Field(default=False, description="auxiliary tagging of the words, its beliefs fed to both heads")
+    nearness: int = Field(
+        default=0,
+        ge=0,
+        description="boundaries see how far a word is from the span, up to this many words; 0: they do not",
+    )
     span_table: int = Field(
         default=0, ge=0, description="auxiliary classes of all spans of up to this many words, fed to the type head"
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpe_mner.reasoning.nearness import Nearness
 from dpe_mner.reasoning.span_table import SpanTable, expected_classes
 from dpe_mner.settings import HeadSettings
 
@@ -82,6 +83,7 @@ class EntityHeads(nn.Module):
             if settings.span_table
             else None
         )
+        self.nearness = Nearness(settings.nearness) if settings.nearness else None
         pointed = 3 * word_width + beliefs if settings.type_input == "pointed" else 0
         if self.table is not None:
             pointed += classes
@@ -102,12 +104,19 @@ class EntityHeads(nn.Module):
         return None if self.table is None else self.table(self.dropout(words))
 
     def forward(
-        self, fused: Tensor, words: Tensor, tags: Tensor | None, table: Tensor | None, word_mask: Tensor
+        self,
+        fused: Tensor,
+        spans: Tensor,
+        words: Tensor,
+        tags: Tensor | None,
+        table: Tensor | None,
+        word_mask: Tensor,
     ) -> ReasoningOutput:
         """Decode H_m.
 
         Args:
             fused: H_m. *Shape:* (B, N, h)
+            spans: Ends of the current spans. *Shape:* (B, N, 2)
             words: H_t with tag beliefs, from :meth:`tag`. *Shape:* (B, M, word_width)
             tags: Tagging logits.
             table: Logits of the span table.
@@ -119,8 +128,14 @@ class EntityHeads(nn.Module):
         bound = functional.gelu(self.boundary_features(fused))
         kind = functional.gelu(self.type_features(fused))
         closed = ~word_mask[:, None, :]
-        left = self.left(bound, words).float().masked_fill(closed, float("-inf"))
-        right = self.right(bound, words).float().masked_fill(closed, float("-inf"))
+        left, right = self.left(bound, words).float(), self.right(bound, words).float()
+        if self.nearness is not None:
+            near_left, near_right = self.nearness(spans, words.shape[1])
+            left, right = left + near_left, right + near_right
+        left = left.masked_fill(closed, float("-inf"))
+        if self.nearness is not None:
+            right = right + self.nearness.given_left(left.softmax(-1))
+        right = right.masked_fill(closed, float("-inf"))
         if self.pointed is not None:
             kind = self.pointed(torch.cat([kind, self._pointed_words(left, right, words, table, word_mask)], dim=-1))
         return ReasoningOutput(left=left, right=right, types=self.types(kind).float(), tags=tags, table=table)

@@ -189,7 +189,7 @@ class ReasoningNetwork(nn.Module):
         )  # eq. 11-16
         tags = None if context.tags is None else context.tags[step]
         table = None if context.table is None else context.table[step]
-        output = self.heads(H_m, context.boundary_words[step], tags, table, context.word_mask)
+        output = self.heads(H_m, spans, context.boundary_words[step], tags, table, context.word_mask)
         return SpanPass(output, masked_mean(x_s, span_mask), fused.relevance, x_s)
 
     def _span_states(self, context: Context, step: int, spans: Tensor, beliefs: Tensor | None) -> Tensor:
