@@ -1,4 +1,4 @@
-"""The paper's tables: figures, plans, resumable runs, significance, what is written, what goes wrong."""
+"""The paper's tables: figures, plans, resumable runs, what is written, what goes wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -21,9 +20,8 @@ from test_cli import assert_refused, run
 from dpe_mner import InputError
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.words import words_of
-from dpe_mner.evaluation.score import score
+from dpe_mner.evaluation.score import count, score
 from dpe_mner.reproduce import runner
-from dpe_mner.reproduce.counts import count
 from dpe_mner.reproduce.estimate import estimates
 from dpe_mner.reproduce.experiment import choose_experiment
 from dpe_mner.reproduce.notes import notes_of
@@ -33,7 +31,6 @@ from dpe_mner.reproduce.render import as_csv, as_dict, as_markdown, make_grid
 from dpe_mner.reproduce.results import Run, TableResult, collect, figures_of, labels_of, score_runs
 from dpe_mner.reproduce.runner import run_plan
 from dpe_mner.reproduce.runs import differences, prepare_to_resume, state_of
-from dpe_mner.reproduce.significance import randomization_test
 from dpe_mner.reproduce.tables import DEFAULT, TABLES, TEXT_ONLY, choose_tables, row, rows_of
 from dpe_mner.reproduce.vision import Vision, effective, vision_of
 from dpe_mner.settings import FusionSettings, PictureSettings
@@ -41,7 +38,6 @@ from dpe_mner.training.recipe import Recipe, load_recipe
 from dpe_mner.training.shipped import shipped_recipe
 
 ROWS = rows_of(TABLES.values())
-HAS_STRATEGY = "strategy" in FusionSettings.model_fields
 VALID = [replace(post, id=f"{post.id}{k}") for k in range(3) for post in POSTS]
 GOLD = [gold_characters(post, words_of(post)) for post in VALID]
 
@@ -81,8 +77,6 @@ def test_every_row_has_the_papers_figures_but_those_it_does_not_print():
 
 @pytest.mark.parametrize("line", ROWS, ids=lambda line: line.id)
 def test_every_rows_overrides_are_settings_and_change_something(line):
-    if line.id.startswith("static-") and not HAS_STRATEGY:
-        pytest.skip("this version has no settings.fusion.strategy")
     base = load_recipe(shipped_recipe("twitter2017-minilm"))
     changed = load_recipe(shipped_recipe("twitter2017-minilm"), line.overrides)
     assert (changed == base) is (line.id == DEFAULT)
@@ -140,7 +134,7 @@ def test_rows_that_are_the_default_by_construction(combinations, same):
     base, why = effective(load_recipe(file), vision)
     found = set()
     for line in ROWS[1:]:
-        if line.baseline is None and not line.id.startswith("static-"):
+        if line.baseline is None:
             seen = Vision(frozenset([frozenset()])) if line.id == "text-only" else vision
             reduced, reasons = effective(load_recipe(file, line.overrides), seen)
             if not differences(reduced, base):
@@ -559,63 +553,6 @@ def counts_of(*posts):
     gold = [{(k, k + 1, "X") for k in range(g)} for _, _, g in posts]
     found = [[(k, k + 1, "X") for k in range(c)] + [(90 + k, 99, "X") for k in range(p - c)] for c, p, _ in posts]
     return count(gold, found, ["X"])
-
-
-def test_counts_give_the_scores_evaluate_gives():
-    rng = np.random.default_rng(0)
-    found = [
-        [(a, b, str(rng.choice(["PER", "LOC"]))) if rng.random() < 0.4 else (a, b, c) for a, b, c in sorted(gold)]
-        for gold in GOLD
-    ]
-    ours, theirs = count(GOLD, found, TYPES).report(), score(GOLD, found)
-    assert ours.overall == theirs.overall
-    assert {label: ours.per_type[label] for label in theirs.per_type} == theirs.per_type
-
-
-def exact_p(one, other):
-    """All 2^n swaps of posts."""
-
-    def f1(parts):
-        correct, predicted, gold = np.sum(parts, axis=0)
-        return 2 * correct / (predicted + gold)
-
-    observed = abs(f1(one) - f1(other))
-    reached = []
-    for swaps in itertools.product((False, True), repeat=len(one)):
-        left = [b if s else a for a, b, s in zip(one, other, swaps, strict=True)]
-        right = [a if s else b for a, b, s in zip(one, other, swaps, strict=True)]
-        reached.append(abs(f1(left) - f1(right)) >= observed - 1e-12)
-    return np.mean(reached)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_significance_is_that_of_all_swaps(seed):
-    rng = np.random.default_rng(seed)
-    gold = rng.integers(1, 4, 10)
-    one, other = (
-        [
-            (int(c), int(c + e), int(g))
-            for c, e, g in zip(rng.binomial(gold, share), rng.integers(0, 2, 10), gold, strict=True)
-        ]
-        for share in (0.9, 0.5)
-    )
-    p = randomization_test([counts_of(*one)], [counts_of(*other)], rng=np.random.default_rng(0), trials=20_000)
-    assert p == pytest.approx(exact_p(one, other), abs=0.012)
-    repeated = randomization_test([counts_of(*one)], [counts_of(*other)], rng=np.random.default_rng(0), trials=20_000)
-    assert repeated == p
-    backwards = randomization_test([counts_of(*other)], [counts_of(*one)], rng=np.random.default_rng(0), trials=20_000)
-    assert backwards == pytest.approx(p, abs=0.012)
-
-
-def test_significance_of_equals_and_of_several_seeds():
-    one, other = counts_of((2, 2, 2), (1, 2, 2)), counts_of((1, 2, 2), (1, 1, 2))
-    rng = np.random.default_rng(0)
-    assert randomization_test([one], [one], rng=rng, trials=50) == 1.0
-    pooled = [(4, 4, 4), (2, 4, 4)], [(2, 4, 4), (2, 2, 4)]
-    summed = randomization_test([one, one], [other, other], rng=rng, trials=20_000)
-    assert summed == pytest.approx(exact_p(*pooled), abs=0.012)
-    with pytest.raises(ValueError, match="same seeds"):
-        randomization_test([one], [one, one], rng=rng)
 
 
 def test_mean_spread_and_difference_over_shared_seeds():

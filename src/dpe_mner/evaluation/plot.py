@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.score import Report
+
+if TYPE_CHECKING:
+    from dpe_mner.evaluation.score import Report
 
 STEPS = (1, 2, 3, 5)  # drawn besides the checkpoint's own number
 _LEAST_RANGE = 2.0  # F1 points the axis spans at least, so that noise does not look like a trend

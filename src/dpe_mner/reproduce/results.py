@@ -8,17 +8,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Literal
 
-import numpy as np
-
 from dpe_mner.data.gold import CharacterSpan, gold_characters
 from dpe_mner.data.words import words_of
 from dpe_mner.errors import InputError
-from dpe_mner.reproduce.counts import Counts, count
+from dpe_mner.evaluation.score import PostCounts, count
+from dpe_mner.evaluation.significance import paired_randomization
 from dpe_mner.reproduce.paper import TYPES, PaperFigures, paper_figures
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.predictions import FILE, read_predictions
 from dpe_mner.reproduce.runs import read_metrics
-from dpe_mner.reproduce.significance import randomization_test
 from dpe_mner.reproduce.tables import DEFAULT, Row, Table
 
 _TOLERANCE = 0.5  # points of F1 that another machine's rounding may make
@@ -31,7 +29,7 @@ class Run:
     """One finished run: its seed, its counts on each validation post, and how long it trained."""
 
     seed: int
-    counts: Counts
+    counts: PostCounts
     seconds: float
 
 
@@ -46,7 +44,7 @@ class Figures:
         per_type: F1 of each type.
         spread: Standard deviation of F1 over seeds (n - 1); None with one seed.
         delta: F1 less the default's, over the seeds both have; None where the default has none of them.
-        p: Of that difference, see :mod:`dpe_mner.reproduce.significance`; not corrected for many comparisons.
+        p: Of that difference, see :mod:`dpe_mner.evaluation.significance`; not corrected for many comparisons.
         f1_by_seed: F1 of each seed.
     """
 
@@ -145,7 +143,7 @@ def score_runs(plan: Plan) -> tuple[dict[str, list[Run]], dict[str, str]]:
     return found, failed
 
 
-def _counted(folder: Path, plan: Plan, gold: Sequence[Set[CharacterSpan]], *, f1: float) -> Counts:
+def _counted(folder: Path, plan: Plan, gold: Sequence[Set[CharacterSpan]], *, f1: float) -> PostCounts:
     try:
         counted = count(gold, read_predictions(folder, plan.valid.posts), labels_of(plan))
     except KeyError as error:
@@ -245,4 +243,4 @@ def _significance(runs: Sequence[Run], default: Sequence[Run]) -> float | None:
     if not pairs:
         return None
     one, other = zip(*pairs, strict=True)
-    return randomization_test(one, other, rng=np.random.default_rng(0))
+    return paired_randomization(one, other)
