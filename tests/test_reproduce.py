@@ -18,6 +18,7 @@ from conftest import FAST, POSTS, batch_of, conll, jsonl
 from test_cli import assert_refused, run
 
 from dpe_mner import InputError
+from dpe_mner.baselines.build import KINDS
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.words import words_of
 from dpe_mner.evaluation.score import count, score
@@ -210,6 +211,8 @@ def plan_for(recipe_file, tmp_path):
 def fake_run(recipe, *, lost=0, predictions=True, **extra):
     """What a training run leaves, without the training: all gold entities but ``lost`` of them are found."""
     folder = Path(recipe.output)
+    kind = folder.parent.name
+    own = {"baseline": kind} if kind in KINDS else {}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump()), encoding="utf-8")
     found, left = [], lost
@@ -225,7 +228,7 @@ def fake_run(recipe, *, lost=0, predictions=True, **extra):
     if predictions:
         (folder / "predictions.jsonl").write_text(jsonl(rows), encoding="utf-8")
     (folder / "metrics.json").write_text(
-        json.dumps({"f1": report.overall.f1, "seconds": 60.0} | extra), encoding="utf-8"
+        json.dumps({"f1": report.overall.f1, "seconds": 60.0} | own | extra), encoding="utf-8"
     )
 
 
@@ -427,6 +430,50 @@ def test_a_run_of_another_version_is_named(plan_for):
     path.write_text(path.read_text() + "novelty: 1\n")
     with pytest.raises(InputError, match=r"recipe\.yaml: unknown key 'novelty'.*another version"):
         plan_for(tables=["2"])
+
+
+def test_a_run_of_an_earlier_version_has_the_defaults_of_what_it_did_not_know(plan_for):
+    recipe = plan_for(tables=["2"]).rows[DEFAULT].runs[0].recipe
+    fake_run(recipe)
+    path = Path(recipe.output) / "recipe.yaml"
+    values = yaml.safe_load(path.read_text())
+    later = (
+        ("encoder", "caption_layers"),
+        ("heads", "span_table"),
+        ("reasoning", "table_vote"),
+        ("fusion", "strategy"),
+    )
+    for section, key in later:
+        del values["settings"][section][key]
+    path.write_text(yaml.safe_dump(values))
+    assert plan_for(tables=["2"]).rows[DEFAULT].runs[0].state == "finished"
+    with pytest.raises(InputError, match=r"span_table 0 there, 4 planned"):
+        plan_for(tables=["2"], overrides=["settings.heads.span_table=4"])
+
+
+def test_predictions_are_all_a_finished_baseline_needs(plan_for):
+    def planned(**options):
+        return plan_for(tables=["1"], only=["bert-span"], **options)
+
+    recipe = planned().rows["bert-span"].runs[0].recipe
+    fake_run(recipe)  # no weights, no baseline.json
+    assert run_plan(planned(), train=FakeTrainer(bert_span=AssertionError()), log=quiet) == []
+    assert set(score_runs(planned())[0]) == {"bert-span"}
+    foreign = planned(overrides=["settings.fusion.heads=2", "settings.noise.spans=5"])  # which no baseline reads
+    assert foreign.rows["bert-span"].runs[0].state == "finished"
+    for override in ("settings.encoder.word_shapes=true", "training.batch_size=3"):
+        with pytest.raises(InputError, match=f"{override.split('=')[0]}.* planned"):
+            planned(overrides=[override])
+    (Path(recipe.output) / "predictions.jsonl").unlink()
+    (failure,) = run_plan(planned(), train=FakeTrainer(), log=quiet)
+    assert "no predictions.jsonl, and no baseline.json" in failure.message
+
+
+@pytest.mark.parametrize(("name", "there"), [("bert-span", None), ("text-only", "bert-span")])
+def test_a_run_of_another_kind_is_refused(plan_for, name, there):
+    fake_run(plan_for(tables=["1"]).rows[name].runs[0].recipe, baseline=there)
+    with pytest.raises(InputError, match=f"holds a run of {there or 'DPE-MNER'}"):
+        plan_for(tables=["1"])
 
 
 def test_figures_cut_off_while_written_are_no_figures(plan_for):
