@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -22,6 +24,9 @@ from transformers import (
 from dpe_mner.data.words import words_of
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.representations.collate import collate
+from dpe_mner.reproduce.experiment import choose_experiment
+from dpe_mner.reproduce.plan import make_plan
+from dpe_mner.reproduce.tables import choose_tables
 from dpe_mner.settings import Settings
 from dpe_mner.types import LabelledSpan, Post
 
@@ -186,6 +191,7 @@ POSTS = [
         entities=(LabelledSpan(start=1, end=2, label="MISC"),),
     ),
 ]
+VALID = [replace(post, id=f"{post.id}{k}") for k in range(3) for post in POSTS]
 
 
 @pytest.fixture
@@ -222,3 +228,29 @@ def conll(posts) -> str:
 
 def jsonl(rows) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+@pytest.fixture
+def recipe_file(tmp_path, encoders, write) -> Path:
+    """A recipe for a tiny encoder and twelve validation posts."""
+    write("train.txt", conll(POSTS))
+    write("valid.txt", conll(VALID))
+    write("visual.jsonl", jsonl([{"image_id": p.id, "caption": "a player"} for p in (*POSTS, *VALID)]))
+    values = {
+        "encoder": encoders("bert-uncased"),
+        "data": {"folder": str(tmp_path), "visual_text": "visual.jsonl"},
+        "settings": FAST,
+        "training": {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "encoder_learning_rate": 1e-3},
+    }
+    return write("twitter2017-tiny.yaml", yaml.safe_dump(values))
+
+
+@pytest.fixture
+def plan_for(recipe_file, tmp_path):
+    """A plan of the tiny recipe; options as the command line takes them."""
+
+    def make(*, tables=(), only=(), **options):
+        experiment = choose_experiment(output=tmp_path / "out", recipe=recipe_file, **options)
+        return make_plan(experiment, *choose_tables(list(tables), list(only)))
+
+    return make

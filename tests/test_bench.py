@@ -63,7 +63,7 @@ def test_the_bare_encoder_sees_all_posts_once(build):
     assert max(len(batch) for batch in batches) <= 4
 
 
-def test_training_is_measured_at_sixty_spans_and_leaves_the_model_as_it_was(build):
+def test_training_is_measured_at_sixty_and_its_own_spans_and_leaves_the_model_as_it_was(build):
     model = build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     settings = model.settings
@@ -73,8 +73,8 @@ def test_training_is_measured_at_sixty_spans_and_leaves_the_model_as_it_was(buil
         seen.append(tuple(spans.shape)) or forward(context, step, spans, beliefs)
     )
     found = Bench(model, sample_posts(4), repeats=1).training()
-    assert {shape[:2] for shape in seen} == {(32, 60)}
-    assert found["train_ratio_to_encoder"] > 1
+    assert {shape[:2] for shape in seen} == {(32, 60), (32, settings.noise.spans)}
+    assert found["train_ratio_to_encoder"] == found["train_ratios"]["step"] > 1
     assert model.settings == settings
     assert not model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -1,4 +1,4 @@
-"""Errors by kind, by hand and by their laws; comparisons and their significance; the command end to end."""
+"""Errors by kind, by hand and by their laws; comparisons; the command end to end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from conftest import POSTS, conll
 from hypothesis import given, settings
@@ -20,7 +19,6 @@ from dpe_mner.data.words import join_words, split_text
 from dpe_mner.evaluation.compare import compare, verdict_of
 from dpe_mner.evaluation.errors import count_errors, kind_of, known_entities, outcomes_of, pair_up, surface
 from dpe_mner.evaluation.score import score
-from dpe_mner.evaluation.significance import PostCounts, paired_randomization
 from dpe_mner.evaluation.without import without
 
 PER, LOC = "PER", "LOC"
@@ -115,55 +113,6 @@ def test_length_and_whether_training_knew_it():
     assert counts.confusion[LOC, LOC] == 1
     assert count_errors([outcomes_of(words, gold, [])]).by_seen is None
     assert surface("O ' Neil\u00a0JR") == surface("O'Neil Jr")
-
-
-def counts_of(rows) -> PostCounts:
-    return PostCounts(*(np.array(column, dtype=np.int64) for column in zip(*rows, strict=True)))
-
-
-def test_significance_is_the_share_of_all_swaps():
-    # Few posts: every one of the 2^P swaps can be tried, and the draws must agree with them.
-    a = counts_of([(1, 1, 1), (2, 2, 2), (1, 1, 1), (1, 2, 1), (0, 0, 1), (1, 1, 2)])
-    b = counts_of([(0, 1, 1), (1, 2, 2), (1, 1, 1), (1, 1, 1), (0, 1, 1), (0, 2, 2)])
-
-    def f1(x: PostCounts) -> float:
-        return 2 * x.true_positives.sum() / (x.predicted.sum() + x.gold.sum())
-
-    observed, extreme, total = abs(f1(a) - f1(b)), 0, 0
-    for swaps in itertools.product([False, True], repeat=6):
-        s = np.array(swaps)
-        one, two = (
-            PostCounts(np.where(s, y.true_positives, x.true_positives), np.where(s, y.predicted, x.predicted), x.gold)
-            for x, y in ((a, b), (b, a))
-        )
-        extreme += abs(f1(one) - f1(two)) >= observed - 1e-12
-        total += 1
-    assert paired_randomization(a, b, samples=40000) == pytest.approx(extreme / total, abs=0.01)
-
-
-def test_significance_is_symmetric_seeded_and_bounded():
-    generator = np.random.default_rng(3)
-    gold = generator.integers(0, 4, 300)
-    a, b = (PostCounts(np.minimum(generator.integers(0, 4, 300), gold), np.full(300, 3), gold) for _ in range(2))
-    assert paired_randomization(a, b, samples=500) == paired_randomization(b, a, samples=500)
-    assert paired_randomization(a, b, samples=500, seed=1) != paired_randomization(a, b, samples=500, seed=2)
-    assert paired_randomization(a, a) == 1
-    perfect = PostCounts(gold, gold, gold)
-    assert paired_randomization(perfect, replace(perfect, true_positives=0 * gold), samples=999) == 1 / 1000
-    nothing = counts_of([(0, 0, 0)])
-    assert paired_randomization(nothing, counts_of([(0, 1, 0)])) == 1
-    with pytest.raises(ValueError, match="same posts"):
-        paired_randomization(a, replace(b, gold=gold + 1))
-    with pytest.raises(ValueError, match="samples"):
-        paired_randomization(a, b, samples=0)
-
-
-def test_draws_in_pieces_are_the_same_draws(monkeypatch):
-    a = counts_of([(k % 2, 1, 1) for k in range(50)])
-    b = counts_of([(k % 3 == 0, 1, 1) for k in range(50)])
-    whole = paired_randomization(a, b, samples=300)
-    monkeypatch.setattr("dpe_mner.evaluation.significance._CELLS", 1000)
-    assert paired_randomization(a, b, samples=300) == pytest.approx(whole, abs=0.1)
 
 
 def test_verdicts():

@@ -9,7 +9,7 @@ from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
 from dpe_mner.data.tags import read_tags
-from dpe_mner.evaluation.score import score
+from dpe_mner.evaluation.score import count, score
 
 
 def random_tags(generator, length):
@@ -65,3 +65,12 @@ def test_nothing_at_all_scores_zero():
 
 def test_repeated_predictions_count_once():
     assert score([{(0, 1, "PER")}], [[(0, 1, "PER"), (0, 1, "PER")]]).overall.precision == 100
+
+
+def test_counts_of_named_types():
+    counted = count([{(0, 1, "PER")}, set()], [[(0, 1, "PER")] * 2, [(0, 1, "PER")]], ["LOC", "PER"])
+    assert counted.predicted.tolist() == [[0, 1], [0, 1]]
+    assert counted.correct.tolist() == [[0, 1], [0, 0]]
+    assert list(counted.report().per_type) == ["LOC", "PER"]
+    with pytest.raises(KeyError, match="LOC"):
+        count([{(0, 1, "LOC")}], [[]], ["PER"])

@@ -100,6 +100,16 @@ def test_five_even_steps_are_the_parents():
     assert [t for t, _ in pairs] == [999, 799, 599, 399, 199]
 
 
+def test_training_times_fall_from_pass_to_pass_and_some_start_at_the_top():
+    noise = NoiseProcess(schedule="cosine", timesteps=1000)
+    times = noise.training_times(torch.ones(4000), 3, 0.25, torch.Generator().manual_seed(0))
+    assert times.shape == (3, 4000)
+    assert times.min() >= 0
+    assert bool((times[1:] <= times[:-1]).all())
+    assert float((times[0] == 999).float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float(times[0][times[0] < 999].float().mean()) == pytest.approx(500, abs=25)
+
+
 def test_zero_steps_raise():
     with pytest.raises(ValueError, match="at least one step"):
         NoiseProcess(schedule="cosine", timesteps=1000).times(0)

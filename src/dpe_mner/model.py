@@ -200,9 +200,9 @@ class DPEMNERModel(PreTrainedModel):
         """
         if batch.gold is None:
             raise ValueError("training needs a batch with gold entities")
-        settings = self.settings
+        settings, weights = self.settings, self.settings.loss
         text, visual = self.encode(batch)
-        times = self._training_times(len(batch), batch.lengths.device, generator)
+        times = self.noise.training_times(batch.lengths, weights.unroll, weights.pure_noise_share, generator)
         s = self.noise.signal_share(times)
         context = self.network.prepare(text, visual, times, s)
         parts: dict[str, list[Tensor]] = {"entities": []}
@@ -223,7 +223,7 @@ class DPEMNERModel(PreTrainedModel):
                     batch.gold,
                     assigned,
                     boundary_loss=settings.heads.boundary_loss,
-                    weights=settings.loss,
+                    weights=weights,
                 )
             )
             if k + 1 < len(times):
@@ -232,25 +232,13 @@ class DPEMNERModel(PreTrainedModel):
                     drawn = torch.randn(z_t.shape, generator=generator, device=z_t.device)
                 z_t, beliefs = self.step(z_t, current.output, times[k], times[k + 1], batch.lengths, drawn)
         if context.tags is not None:
-            parts["tagging"] = [settings.loss.tagging * tagging_loss(tags, batch.gold) for tags in context.tags]
+            parts["tagging"] = [weights.tagging * tagging_loss(tags, batch.gold) for tags in context.tags]
         if context.table is not None:
-            weight = settings.loss.span_table
-            parts["span_table"] = [weight * span_table_loss(t, batch.gold, batch.lengths) for t in context.table]
+            tables = [span_table_loss(table, batch.gold, batch.lengths) for table in context.table]
+            parts["span_table"] = [weights.span_table * loss for loss in tables]
         losses = {name: torch.stack(values).mean() for name, values in parts.items()}
-        losses |= alignment_losses(self.network, context, visual, passes, settings.loss)
+        losses |= alignment_losses(self.network, context, visual, passes, weights)
         return TrainingOutput(loss=torch.stack(list(losses.values())).sum(), parts=losses)
-
-    def _training_times(self, B: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-        """T of every pass: uniform or T-1 for the first, uniform below the one before for the next. (P, B)."""
-        settings = self.settings
-        T = settings.noise.timesteps
-        first = torch.randint(T, (B,), generator=generator, device=device)
-        pure = torch.rand(B, generator=generator, device=device) < settings.loss.pure_noise_share
-        times = [torch.where(pure, T - 1, first)]
-        for _ in range(settings.loss.unroll - 1):
-            share = torch.rand(B, generator=generator, device=device)
-            times.append((share * times[-1]).to(torch.int64))
-        return torch.stack(times)
 
     def _start(self, batch: Batch, t: Tensor, generator: torch.Generator | None) -> Tensor:
         """Signals the first pass starts from: gold noised to t, or noise alone. *Shape:* (B, N, 2)."""

@@ -9,9 +9,10 @@ from dataclasses import replace
 import torch
 
 from dpe_mner.baselines.build import BuiltBaseline
-from dpe_mner.data.gold import gold_characters
+from dpe_mner.data.gold import gold_of_posts
 from dpe_mner.data.words import words_of
-from dpe_mner.evaluation.score import Report, score
+from dpe_mner.evaluation.run import Answers
+from dpe_mner.evaluation.score import Report
 from dpe_mner.predictor import batches_of_like_shape, collate_windows, merge_windows
 from dpe_mner.reasoning.rows import Row
 from dpe_mner.representations.pieces import Window
@@ -60,5 +61,4 @@ def text_only(post: Post) -> Post:
 
 def score_predictions(posts: Sequence[Post], predictions: Sequence[Prediction]) -> Report:
     """Strict scores of predictions of labelled posts."""
-    gold = [gold_characters(post, words_of(post)) for post in posts]
-    return score(gold, [[(e.start, e.end, e.label) for e in p.entities] for p in predictions])
+    return Answers(list(posts), gold_of_posts(posts), list(predictions)).report

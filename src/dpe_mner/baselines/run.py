@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -21,10 +18,10 @@ from dpe_mner.baselines.trainer import BaselineTrainer
 from dpe_mner.checkpoint import check_known_labels
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.training.examples import Example, make_examples
+from dpe_mner.training.folder import common_metrics, read_metrics, write_metrics, write_predictions, write_recipe
 from dpe_mner.training.recipe import Recipe, resolve_encoder
 from dpe_mner.training.run import checkpoint_to_resume, load_split
 from dpe_mner.training.trainer import Log
-from dpe_mner.version import __version__
 
 
 def train_baseline(
@@ -55,8 +52,8 @@ def train_baseline(
     """
     output = Path(recipe.output)
     known = known_kind(kind)
-    finished = resume and (output / "metrics.json").exists()
-    checkpoint = checkpoint_to_resume(output, resume=resume) if not finished else None
+    finished = read_metrics(output) if resume else None
+    checkpoint = checkpoint_to_resume(output, resume=resume) if finished is None else None
     recipe = without_vision(recipe)
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
     labels = recipe.data.labels or training_data.labels
@@ -67,9 +64,9 @@ def train_baseline(
     )
     if resume:
         check_same(description, output)
-    if finished:
+    if finished is not None:
         log(f"{output}: finished already")
-        return json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+        return finished
     set_seed(recipe.training.seed)
     if not progress:
         transformers_logging.disable_progress_bar()
@@ -79,7 +76,7 @@ def train_baseline(
     if description.kind == "bert-span":
         _tell_too_long(examples, description.settings.span.max_length, log=log)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
+    write_recipe(recipe, output)
     save_description(baseline, output)
     trainer = BaselineTrainer(
         baseline=baseline,
@@ -114,30 +111,18 @@ def _finish(
     output = Path(recipe.output)
     description = baseline.description
     predictions = predict_posts(baseline, validation_data.posts, batch_size=recipe.training.eval_batch_size)
-    lines = (json.dumps(prediction.as_dict(), ensure_ascii=False) + "\n" for prediction in predictions)
-    (output / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_predictions(predictions, output)
     report = score_predictions(validation_data.posts, predictions)
-    history = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     metrics = {
         "name": description.settings.name or f"{recipe.name}, {description.kind}",
         "baseline": description.kind,
         "encoder": recipe.encoder if description.has_encoder else None,
         "labels": description.labels,
-        "f1": report.overall.f1,
-        "validation": report.as_dict(),
-        "best_epoch": max(history, key=lambda entry: entry["f1"])["epoch"],
-        "history": history,
+        **common_metrics(recipe, report, train=training_data, valid=validation_data, seconds=seconds),
         "settings": description.settings.model_dump(),
-        "seed": recipe.training.seed,
-        "seconds": round(seconds, 1),
-        "train_sha256": training_data.sha256,
-        "valid_sha256": validation_data.sha256,
-        "train_posts": len(training_data.posts),
         "parameters": baseline.parameters,
-        "package_version": __version__,
-        "torch_version": torch.__version__,
     }
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_metrics(metrics, output)
     log(f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}; saved to {output}")
     return metrics
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dpe_mner.errors import InputError
+from dpe_mner.figures import require_matplotlib, save_figure
 
 
 def plot_scaling(table: Mapping[str, Mapping[str, float]], path: Path) -> None:
@@ -14,15 +14,10 @@ def plot_scaling(table: Mapping[str, Mapping[str, float]], path: Path) -> None:
     Raises:
         InputError: If matplotlib is missing or the file cannot be written.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise InputError("--plot needs matplotlib; pip install 'dpe-mner[train]'") from None
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    figure = require_matplotlib()(figsize=(7, 4.5), layout="constrained")
     from matplotlib.ticker import ScalarFormatter
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     for name, times in table.items():
         sizes = [int(size) for size in times]
         axes.plot(sizes, list(times.values()), marker="o", label=name.replace("_", " "))
@@ -33,9 +28,4 @@ def plot_scaling(table: Mapping[str, Mapping[str, float]], path: Path) -> None:
     axes.set(xlabel="size of what grows (the others stay)", ylabel="milliseconds a call")
     axes.grid(alpha=0.3)
     axes.legend(title="what grows")
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        pyplot.close(figure)
+    save_figure(figure, path)

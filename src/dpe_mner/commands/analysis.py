@@ -13,8 +13,9 @@ from rich.table import Table
 
 from dpe_mner.commands.places import check_place, write_text
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.plot import ENDINGS, require_matplotlib
+from dpe_mner.evaluation.plot import ENDINGS
 from dpe_mner.evaluation.without import check_without
+from dpe_mner.figures import require_matplotlib
 
 if TYPE_CHECKING:
     from dpe_mner.evaluation.analysis import ErrorAnalysis

@@ -10,6 +10,7 @@ import typer
 
 from dpe_mner.commands.console import note
 from dpe_mner.commands.options import Device, Model, Quiet, VisualText
+from dpe_mner.commands.places import write_text
 from dpe_mner.errors import InputError
 
 
@@ -58,10 +59,7 @@ def bench(
     measured = Bench(loaded, posts if posts is not None else default_posts(), batch_size=batch_size, repeats=repeats)
     result = measured(log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
     if json_ is not None:
-        try:
-            json_.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{json_}: cannot be written ({error.strerror})") from None
+        write_text(json_, json.dumps(result, indent=2) + "\n")
     if plot is not None:
         from dpe_mner.bench.plot import plot_scaling
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from dpe_mner.evaluation.score import Report
+if TYPE_CHECKING:
+    from dpe_mner.evaluation.score import Report
 
 
 def fail(message: str) -> NoReturn:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from dpe_mner.commands.options import Model, Quiet
-from dpe_mner.errors import InputError
+from dpe_mner.commands.places import write_text
 
 _SHOWN_STEPS = 3  # more than one, so that there is reasoning to see
 
@@ -44,8 +44,5 @@ def demo(
                 console.print(f"  picture: {post.caption}", style="dim", markup=False, highlight=False)
             console.print()
     page = explanation_page(posts, predictions, title="DPE-MNER: how the entities of each post came about")
-    try:
-        output.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror})") from None
+    write_text(output, page)
     typer.echo(f"{len(posts)} posts; the reasoning steps are in {output}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
-from dpe_mner.data.words import Words
+from dpe_mner.data.words import Words, words_of
 from dpe_mner.types import Post
 
 CharacterSpan = tuple[int, int, str]  # first character, character after the last, label
@@ -21,6 +22,11 @@ def gold_characters(post: Post, words: Words) -> set[CharacterSpan]:
     if post.text is not None:
         return {(e.start, e.end, e.label) for e in post.entities or ()}
     return {(words.starts[e.start], words.ends[e.end - 1], e.label) for e in post.entities or ()}
+
+
+def gold_of_posts(posts: Iterable[Post]) -> list[set[CharacterSpan]]:
+    """:func:`gold_characters` of each post."""
+    return [gold_characters(post, words_of(post)) for post in posts]
 
 
 def gold_words(post: Post, words: Words) -> list[WordSpan]:

@@ -12,6 +12,7 @@ from dpe_mner.evaluation.compare import Comparison, Verdict, compare
 from dpe_mner.evaluation.errors import KINDS, Counts, ErrorCounts, Outcome, count_errors, known_entities, outcomes_of
 from dpe_mner.evaluation.run import Answers
 from dpe_mner.evaluation.score import Labelled, Report
+from dpe_mner.evaluation.significance import SAMPLES
 from dpe_mner.types import Entity, Post, Prediction
 
 
@@ -89,7 +90,7 @@ def analyse(
     train_data: str | None = None,
     others: Answers | None = None,
     other: str = "",
-    samples: int = 10000,
+    samples: int = SAMPLES,
 ) -> ErrorAnalysis:
     """Judge every post.
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from dpe_mner.evaluation.score import Labelled, Report, score
-from dpe_mner.evaluation.significance import PostCounts, paired_randomization
+from dpe_mner.evaluation.score import Labelled, Report, count
+from dpe_mner.evaluation.significance import SAMPLES, paired_randomization
 
 Verdict = Literal["fixed", "broken", "better", "worse", "other"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -74,7 +74,7 @@ def compare(
     others: Sequence[Set[Labelled]],
     *,
     other: str,
-    samples: int = 10000,
+    samples: int = SAMPLES,
     seed: int = 0,
 ) -> Comparison:
     """Compare post by post, strictly.
@@ -93,10 +93,9 @@ def compare(
         others_right += theirs == wanted
         if ours != theirs:
             changes.append(Change(index, verdict_of(wanted, ours, theirs)))
-    p_value = paired_randomization(
-        PostCounts.of(gold, answers), PostCounts.of(gold, others), samples=samples, seed=seed
-    )
-    return Comparison(other, score(gold, others), (right, others_right), changes, p_value, samples)
+    counted, others_counted = count(gold, answers), count(gold, others)
+    p_value = paired_randomization([counted], [others_counted], samples=samples, seed=seed)
+    return Comparison(other, others_counted.report(), (right, others_right), changes, p_value, samples)
 
 
 def verdict_of(gold: Set[Labelled], answer: Set[Labelled], other: Set[Labelled]) -> Verdict:

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dpe_mner.errors import InputError
-from dpe_mner.evaluation.score import Report
+from dpe_mner.figures import require_matplotlib, save_figure
+
+if TYPE_CHECKING:
+    from dpe_mner.evaluation.score import Report
 
 STEPS = (1, 2, 3, 5)  # drawn besides the checkpoint's own number
 _LEAST_RANGE = 2.0  # F1 points the axis spans at least, so that noise does not look like a trend
 ENDINGS = (".png", ".svg", ".pdf")
-
-
-def require_matplotlib() -> Any:
-    """Its ``Figure`` class.
-
-    Raises:
-        InputError: With the install command.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("--plot needs matplotlib; pip install 'dpe-mner[train]'") from None
-    return Figure
 
 
 def plot_scores(by_steps: Mapping[int, Report], *, steps: int, title: str, path: Path) -> None:
@@ -73,10 +62,7 @@ def plot_scores(by_steps: Mapping[int, Report], *, steps: int, title: str, path:
     right.grid(alpha=0.3, axis="x")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    save_figure(figure, path)
 
 
 def _plain(text: str) -> str:

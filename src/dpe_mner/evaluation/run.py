@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dpe_mner.data.dataset import Dataset
-from dpe_mner.data.gold import gold_characters
-from dpe_mner.data.words import words_of
+from dpe_mner.data.gold import gold_of_posts
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.score import Labelled, Report, score
 from dpe_mner.explain.picture import RememberingSource
@@ -74,7 +73,7 @@ def answer_posts(
         note: Receives a line when posts were predicted without something they brought.
     """
     assert model.pieces is not None
-    gold = [gold_characters(post, words_of(post)) for post in posts]
+    gold = gold_of_posts(posts)
     source = None if model.pictures is None else RememberingSource(model.pictures)
     results = list(with_progress(Predictor(model, model.pieces, source)(posts, options), posts, quiet=quiet))
     warned = [warning for result in results for warning in result.warnings]

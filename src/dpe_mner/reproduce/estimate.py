@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from dpe_mner.reproduce.plan import Plan, PlannedRun
-from dpe_mner.reproduce.runs import read_metrics
+from dpe_mner.training.folder import read_metrics
 
 Probe = Callable[[Plan], float]
 STEPS = 4  # timed, after one to warm up

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import yaml
 
+from dpe_mner.evaluation.significance import SAMPLES
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.results import Note, RowResult
 from dpe_mner.reproduce.runs import flatten
-from dpe_mner.reproduce.significance import TRIALS
 from dpe_mner.reproduce.tables import DEFAULT, Row, Table
 from dpe_mner.reproduce.vision import NAMES
 from dpe_mner.training.recipe import Recipe
@@ -94,7 +94,7 @@ def _spread(plan: Plan) -> str:
         spread = f"Seed {named} alone, so the spread over seeds is unknown."
     return (
         f"{spread} diff: F1 less the default's. p: of diff, two-sided, by approximate randomization over posts "
-        f"({TRIALS} trials), paired by seed; it says whether these trained models differ on these posts, not whether "
+        f"({SAMPLES} draws), paired by seed; it says whether these trained models differ on these posts, not whether "
         "others would, and is not corrected for the number of rows."
     )
 

@@ -152,7 +152,7 @@ def _planned(
     experiment: Experiment, row: Row, seed: int, hashes: dict[str, str], wanted: Collection[str]
 ) -> PlannedRun:
     recipe = experiment.recipe(row, seed)
-    state = state_of(recipe, hashes)
+    state = state_of(recipe, hashes, baseline=row.baseline)
     if row.baseline == "bilstm-crf" and state == "finished":
         check_vectors(Path(recipe.output), experiment.glove)
     return PlannedRun(row, seed, recipe, state, row.id in wanted)

@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dpe_mner.data.gold import CharacterSpan
 from dpe_mner.errors import InputError
+from dpe_mner.training.folder import PREDICTIONS, read_metrics, write_predictions
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.types import Post, Prediction
 
-FILE = "predictions.jsonl"
 
-
-def write_predictions(recipe: Recipe, posts: Sequence[Post]) -> None:
-    """Predict with a finished run's checkpoint; the file appears whole or not at all.
+def predict_run(recipe: Recipe, posts: Sequence[Post]) -> None:
+    """Predict with a finished run's checkpoint and write the answers beside it.
 
     Args:
         recipe: Of the run.
         posts: Validation posts.
+
+    Raises:
+        InputError: If the checkpoint cannot be loaded.
     """
     folder = Path(recipe.output)
-    partial = folder / f"{FILE}.partial"
-    with partial.open("w", encoding="utf-8") as stream:
-        for prediction in _predict(recipe, folder, posts):
-            stream.write(json.dumps(prediction.as_dict(), ensure_ascii=False) + "\n")
-    os.replace(partial, folder / FILE)
+    write_predictions(_predict(recipe, folder, posts), folder)
 
 
 def _predict(recipe: Recipe, folder: Path, posts: Sequence[Post]) -> Iterable[Prediction]:
-    if (folder / "baseline.json").is_file():
-        from dpe_mner.baselines.checkpoint import load_baseline
+    from dpe_mner.training.pictures import best_device
+
+    if "baseline" in (read_metrics(folder) or {}):
+        from dpe_mner.baselines.checkpoint import DESCRIPTION, load_baseline
         from dpe_mner.baselines.predict import predict_posts
 
-        return predict_posts(load_baseline(folder), posts, batch_size=recipe.training.eval_batch_size)
+        if not (folder / DESCRIPTION).is_file():
+            raise InputError(
+                f"{folder}: no {PREDICTIONS}, and no {DESCRIPTION} to make it with; remove the folder to train again"
+            )
+        baseline = load_baseline(folder)
+        baseline.model.to(best_device())
+        return predict_posts(baseline, posts, batch_size=recipe.training.eval_batch_size)
     from dpe_mner.checkpoint import load_checkpoint
     from dpe_mner.predictor import PredictionOptions, Predictor
-    from dpe_mner.training.pictures import best_device
     from dpe_mner.training.run import attach_pictures
 
     model = load_checkpoint(str(folder), device=best_device())
@@ -58,7 +62,7 @@ def read_predictions(folder: Path, posts: Sequence[Post]) -> list[list[Character
     Raises:
         InputError: If the file is not of these posts, naming the line.
     """
-    path = folder / FILE
+    path = folder / PREDICTIONS
     found: list[list[CharacterSpan]] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

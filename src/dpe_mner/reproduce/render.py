@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from dpe_mner.reproduce.paper import TYPES, source
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.results import RowResult, TableResult
+from dpe_mner.training.folder import write_whole
 from dpe_mner.version import __version__
 
 
@@ -263,8 +263,6 @@ def write_table(folder: Path, grid: Grid, values: dict[str, Any]) -> list[Path]:
     written = []
     for ending, content in contents.items():
         path = folder / f"table{values['table']}.{ending}"
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, content)
         written.append(path)
     return written

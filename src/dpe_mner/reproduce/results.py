@@ -8,18 +8,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Literal
 
-import numpy as np
-
-from dpe_mner.data.gold import CharacterSpan, gold_characters
-from dpe_mner.data.words import words_of
+from dpe_mner.data.gold import CharacterSpan, gold_of_posts
 from dpe_mner.errors import InputError
-from dpe_mner.reproduce.counts import Counts, count
+from dpe_mner.evaluation.score import PostCounts, count
+from dpe_mner.evaluation.significance import paired_randomization
 from dpe_mner.reproduce.paper import TYPES, PaperFigures, paper_figures
 from dpe_mner.reproduce.plan import Plan
-from dpe_mner.reproduce.predictions import FILE, read_predictions
-from dpe_mner.reproduce.runs import read_metrics
-from dpe_mner.reproduce.significance import randomization_test
+from dpe_mner.reproduce.predictions import read_predictions
 from dpe_mner.reproduce.tables import DEFAULT, Row, Table
+from dpe_mner.training.folder import METRICS, PREDICTIONS, read_metrics
 
 _TOLERANCE = 0.5  # points of F1 that another machine's rounding may make
 
@@ -31,7 +28,7 @@ class Run:
     """One finished run: its seed, its counts on each validation post, and how long it trained."""
 
     seed: int
-    counts: Counts
+    counts: PostCounts
     seconds: float
 
 
@@ -46,7 +43,7 @@ class Figures:
         per_type: F1 of each type.
         spread: Standard deviation of F1 over seeds (n - 1); None with one seed.
         delta: F1 less the default's, over the seeds both have; None where the default has none of them.
-        p: Of that difference, see :mod:`dpe_mner.reproduce.significance`; not corrected for many comparisons.
+        p: Of that difference, see :mod:`dpe_mner.evaluation.significance`; not corrected for many comparisons.
         f1_by_seed: F1 of each seed.
     """
 
@@ -128,13 +125,13 @@ def score_runs(plan: Plan) -> tuple[dict[str, list[Run]], dict[str, str]]:
     Returns:
         The runs of each row by its id; and for each run whose predictions do not serve, by its name, why.
     """
-    gold = [gold_characters(post, words_of(post)) for post in plan.valid.posts]
+    gold = gold_of_posts(plan.valid.posts)
     found: dict[str, list[Run]] = {}
     failed: dict[str, str] = {}
     for run in plan.runs:
         folder = Path(run.recipe.output)
         metrics = read_metrics(folder)
-        if metrics is None or not (folder / FILE).is_file():
+        if metrics is None or not (folder / PREDICTIONS).is_file():
             continue
         try:
             counted = _counted(folder, plan, gold, f1=metrics["f1"])
@@ -145,15 +142,15 @@ def score_runs(plan: Plan) -> tuple[dict[str, list[Run]], dict[str, str]]:
     return found, failed
 
 
-def _counted(folder: Path, plan: Plan, gold: Sequence[Set[CharacterSpan]], *, f1: float) -> Counts:
+def _counted(folder: Path, plan: Plan, gold: Sequence[Set[CharacterSpan]], *, f1: float) -> PostCounts:
     try:
         counted = count(gold, read_predictions(folder, plan.valid.posts), labels_of(plan))
     except KeyError as error:
-        raise InputError(f"{folder / FILE}: label {error} is not in the data; remove the file") from None
+        raise InputError(f"{folder / PREDICTIONS}: label {error} is not in the data; remove the file") from None
     now = counted.report().overall.f1
     if abs(now - f1) > _TOLERANCE:
         raise InputError(
-            f"{folder / FILE}: F1 {now:.2f}, but metrics.json says {f1:.2f}; remove the file, it is made again"
+            f"{folder / PREDICTIONS}: F1 {now:.2f}, but {METRICS} says {f1:.2f}; remove the file, it is made again"
         )
     return counted
 
@@ -245,4 +242,4 @@ def _significance(runs: Sequence[Run], default: Sequence[Run]) -> float | None:
     if not pairs:
         return None
     one, other = zip(*pairs, strict=True)
-    return randomization_test(one, other, rng=np.random.default_rng(0))
+    return paired_randomization(one, other)

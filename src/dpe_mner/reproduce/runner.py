@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from dpe_mner.errors import InputError
 from dpe_mner.reproduce.plan import Plan, PlannedRun
-from dpe_mner.reproduce.predictions import FILE, write_predictions
+from dpe_mner.reproduce.predictions import predict_run
 from dpe_mner.reproduce.runs import prepare_to_resume
 from dpe_mner.reproduce.tables import Row
+from dpe_mner.training.folder import PREDICTIONS
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.types import Post
 
@@ -82,7 +83,7 @@ def run_plan(
     plan: Plan,
     *,
     train: Train,
-    predict: Predict = write_predictions,
+    predict: Predict = predict_run,
     log: Log = print,
     progress: bool = False,
 ) -> list[Failure]:
@@ -107,7 +108,7 @@ def run_plan(
             if run.to_do:
                 done += 1
                 _train(run, train, log=log, progress=progress, place=f"{done}/{total}")
-            if not (Path(run.recipe.output) / FILE).is_file():
+            if not (Path(run.recipe.output) / PREDICTIONS).is_file():
                 predict(run.recipe, plan.valid.posts)
         except Exception as error:
             full = disk_is_full(error, Path(run.recipe.output))

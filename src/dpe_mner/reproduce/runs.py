@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dpe_mner.errors import InputError
+from dpe_mner.training.folder import HISTORY, METRICS, RECIPE, read_metrics
 from dpe_mner.training.recipe import Recipe, load_recipe
 
 State = Literal["finished", "interrupted", "absent"]
 
 
-def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
+def state_of(recipe: Recipe, hashes: dict[str, str], *, baseline: str | None = None) -> State:
     """How far a run is.
 
     Args:
         recipe: As planned; its output is the folder.
         hashes: SHA-256 of the ``train`` and ``valid`` files.
+        baseline: Kind of baseline that is trained instead of DPE-MNER.
 
     Returns:
         ``finished`` when its figures are there, ``interrupted`` when it has begun.
@@ -27,9 +29,9 @@ def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
         InputError: If the folder holds a run of another recipe, or on other data.
     """
     folder = Path(recipe.output)
-    found = folder / "recipe.yaml"
+    found = folder / RECIPE
     if not found.is_file():
-        if (folder / "metrics.json").is_file():
+        if (folder / METRICS).is_file():
             raise InputError(f"{folder}: has metrics.json but no recipe.yaml, so what was run is unknown; remove it")
         return "absent"
     metrics = read_metrics(folder)
@@ -39,7 +41,7 @@ def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
         there = load_recipe(found)
     except InputError as error:
         raise InputError(f"{error}; it was run by another version: choose another --output") from None
-    differing = differences(there, recipe)
+    differing = differences(there, recipe, baseline=baseline is not None)
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
@@ -47,6 +49,9 @@ def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
         )
     if metrics is None:
         return "interrupted"
+    if metrics.get("baseline") != baseline:
+        kinds = [str(kind or "DPE-MNER") for kind in (metrics.get("baseline"), baseline)]
+        raise InputError(f"{folder}: holds a run of {kinds[0]}, not of {kinds[1]}; choose another --output")
     for split, sha256 in hashes.items():
         trained = metrics.get(f"{split}_sha256", sha256)
         if trained != sha256:
@@ -59,7 +64,7 @@ def state_of(recipe: Recipe, hashes: dict[str, str]) -> State:
 
 def _has_begun(folder: Path) -> bool:
     """Whether there is anything to lose or to go on from."""
-    return (folder / "history.jsonl").exists() or any((folder / "checkpoints").glob("checkpoint-*"))
+    return (folder / HISTORY).exists() or any((folder / "checkpoints").glob("checkpoint-*"))
 
 
 def check_vectors(folder: Path, glove: Path | None) -> None:
@@ -74,18 +79,15 @@ def check_vectors(folder: Path, glove: Path | None) -> None:
         raise InputError(f"{folder}: was run with {told}; give the same --glove, or choose another --output")
 
 
-def read_metrics(folder: Path) -> dict[str, Any] | None:
-    """``metrics.json`` of a finished run, None when it is missing or was cut off while written."""
-    try:
-        values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return values if isinstance(values, dict) and "f1" in values else None
+def differences(found: Recipe, planned: Recipe, *, baseline: bool = False) -> list[str]:
+    """Keys that make two runs different, e.g. ``training.epochs 4 there, 8 planned``. Names and paths do not.
 
-
-def differences(found: Recipe, planned: Recipe) -> list[str]:
-    """Keys that make two runs different, e.g. ``training.epochs 4 there, 8 planned``. Names and paths do not."""
-    old, new = _comparable(found), _comparable(planned)
+    Args:
+        found: Recipe of a run that is there; what its version did not know has its default.
+        planned: Recipe of a run to be made.
+        baseline: Whether they are a baseline's, which reads no settings but the encoder's.
+    """
+    old, new = _comparable(found, baseline=baseline), _comparable(planned, baseline=baseline)
     return [
         f"{key} {json.dumps(old.get(key))} there, {json.dumps(new.get(key))} planned"
         for key in sorted({*old, *new})
@@ -109,7 +111,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _comparable(recipe: Recipe) -> dict[str, Any]:
+def _comparable(recipe: Recipe, *, baseline: bool) -> dict[str, Any]:
     values = recipe.model_dump()
     for key in ("name", "output"):
         del values[key]
@@ -121,6 +123,8 @@ def _comparable(recipe: Recipe) -> dict[str, Any]:
     for part, width in (("grid", "coarse_image_size"), ("regions", "fine_image_size")):
         if pictures[part] is not None:
             del values["settings"]["fusion"][width]
+    if baseline:
+        values["settings"] = {"encoder": values["settings"]["encoder"]}
     flat = flatten(values)
     return {key: value for key, value in flat.items() if not key.endswith(".fingerprint")}
 
@@ -139,6 +143,6 @@ def prepare_to_resume(folder: Path) -> bool:
         else:
             shutil.rmtree(checkpoint)
     if not whole:
-        (folder / "history.jsonl").unlink(missing_ok=True)
+        (folder / HISTORY).unlink(missing_ok=True)
         shutil.rmtree(folder / "best", ignore_errors=True)
     return whole

@@ -79,6 +79,29 @@ class NoiseProcess:
         visited = [max(t, 0) for t in visited]
         return list(zip(visited, [*visited[1:], -1], strict=True))
 
+    def training_times(
+        self, lengths: Tensor, passes: int, pure_share: float, generator: torch.Generator | None
+    ) -> Tensor:
+        """T of every training pass: uniform or T-1 for the first, uniform below the one before for the next.
+
+        Args:
+            lengths: Of the posts; tells only how many there are, and where. *Shape:* (B,)
+            passes: P, from each to the next as in reasoning.
+            pure_share: Chance that a post's first pass is at T-1.
+            generator: On the device of ``lengths``.
+
+        Returns:
+            *Shape:* (P, B)
+        """
+        B, device = len(lengths), lengths.device
+        first = torch.randint(self.timesteps, (B,), generator=generator, device=device)
+        pure = torch.rand(B, generator=generator, device=device) < pure_share
+        times = [torch.where(pure, self.timesteps - 1, first)]
+        for _ in range(passes - 1):
+            share = torch.rand(B, generator=generator, device=device)
+            times.append((share * times[-1]).to(torch.int64))
+        return torch.stack(times)
+
     def step(
         self, z_t: Tensor, z_0: Tensor, t: Tensor, t_next: Tensor, *, eta: float = 0.0, noise: Tensor | None = None
     ) -> Tensor:

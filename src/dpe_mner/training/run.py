@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
@@ -23,12 +20,20 @@ from dpe_mner.model import DPEMNERModel
 from dpe_mner.pictures.kinds import KINDS
 from dpe_mner.training.curves import plot_curves
 from dpe_mner.training.examples import make_examples
+from dpe_mner.training.folder import (
+    HISTORY,
+    METRICS,
+    RECIPE,
+    common_metrics,
+    read_metrics,
+    write_metrics,
+    write_recipe,
+)
 from dpe_mner.training.model_card import model_card
 from dpe_mner.training.pictures import prepare_pictures, store_folder
 from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
 from dpe_mner.training.trainer import EntityTrainer, Log
 from dpe_mner.training.validate import Validator
-from dpe_mner.version import __version__
 
 STEP_COUNTS = (1, 2, 3, 5)
 _WITHOUT_TRAINING = ("settings.reasoning.", "settings.encoder.caption_layers=")
@@ -66,7 +71,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     examples = make_examples(training_data.posts, model.pieces, labels, model.pictures)
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
+    write_recipe(recipe, output)
     trainer = EntityTrainer(
         model=model,
         examples=examples,
@@ -102,14 +107,15 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
     Raises:
         InputError: If the folder holds no finished run, or anything but the reasoning section would change.
     """
-    for name in ("recipe.yaml", "metrics.json"):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder}: no {name}; give the output folder of a finished 'dpe-mner train'")
+    earlier = read_metrics(folder)
+    if earlier is None or not (folder / RECIPE).is_file():
+        missing = METRICS if earlier is None else RECIPE
+        raise InputError(f"{folder}: no {missing}; give the output folder of a finished 'dpe-mner train'")
     for override in overrides:
         if not override.startswith(_WITHOUT_TRAINING):
             raise InputError(f"--set {override!r}: only {' and '.join(_WITHOUT_TRAINING)} can change without training")
-    trained = load_recipe(folder / "recipe.yaml")
-    recipe = load_recipe(folder / "recipe.yaml", [*overrides, f"output={folder}"])
+    trained = load_recipe(folder / RECIPE)
+    recipe = load_recipe(folder / RECIPE, [*overrides, f"output={folder}"])
     model = load_checkpoint(str(folder))
     encoder = model.settings.encoder.model_copy(update={"caption_layers": recipe.settings.encoder.caption_layers})
     model.config.with_settings(
@@ -118,10 +124,9 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
     attach_pictures(recipe, model)
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
-    seconds = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["seconds"]
-    metrics = finish(recipe, model, training_data, validation_data, validator, seconds=seconds, log=log)
+    metrics = finish(recipe, model, training_data, validation_data, validator, seconds=earlier["seconds"], log=log)
     recipe = recipe.model_copy(update={"output": trained.output})
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
+    write_recipe(recipe, folder)
     return metrics
 
 
@@ -146,33 +151,22 @@ def finish(
             validation = found
     decision = model.settings.decision.model_copy(update={"threshold": validation.threshold})
     model.config.with_settings(model.settings.model_copy(update={"decision": decision}))
-    history = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     metrics = {
         "name": recipe.name,
         "encoder": recipe.encoder,
         "labels": model.config.label_names,
-        "f1": validation.calibrated.overall.f1,
+        **common_metrics(recipe, validation.calibrated, train=training_data, valid=validation_data, seconds=seconds),
         "f1_without_threshold": validation.report.overall.f1,
         "threshold": validation.threshold,
         "reasoning": model.settings.reasoning.model_dump(),
-        "validation": validation.calibrated.as_dict(),
         "f1_by_steps": by_steps,
-        "best_epoch": max(history, key=lambda entry: entry["f1"])["epoch"],
-        "history": history,
-        "seed": recipe.training.seed,
-        "seconds": round(seconds, 1),
-        "train_sha256": training_data.sha256,
-        "valid_sha256": validation_data.sha256,
         "visual_text": recipe.data.visual_text is not None,
         "pictures": [kind for kind in KINDS if getattr(model.settings.pictures, kind) is not None],
-        "train_posts": len(training_data.posts),
-        "package_version": __version__,
-        "torch_version": torch.__version__,
     }
     save_checkpoint(model, output, half=recipe.training.half_precision_weights)
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_metrics(metrics, output)
     (output / "README.md").write_text(model_card(recipe, metrics), encoding="utf-8")
-    plot_curves(history, output / "curves.png")
+    plot_curves(metrics["history"], output / "curves.png")
     log(
         f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}, "
         f"threshold {validation.threshold}; saved to {output}"
@@ -214,7 +208,7 @@ def checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
         if last is None:
             raise InputError(f"{output}: nothing to resume; run without --resume first")
         return last
-    if (output / "history.jsonl").exists() or last is not None:
+    if (output / HISTORY).exists() or last is not None:
         raise InputError(f"{output}: holds a run already; add --resume, or choose another --output")
     return None
 

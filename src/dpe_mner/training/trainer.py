@@ -19,6 +19,7 @@ from dpe_mner.pictures.store import PictureStore
 from dpe_mner.representations.batch import Batch
 from dpe_mner.training.augment import hide_pieces, hide_vision
 from dpe_mner.training.examples import Example, ExampleCollator, LengthGroupedBatches
+from dpe_mner.training.folder import HISTORY, write_whole
 from dpe_mner.training.recipe import TrainingSettings
 from dpe_mner.training.validate import Validator
 
@@ -152,10 +153,10 @@ class EpochTrainer(Trainer):
     def _record(self, figures: Mapping[str, float], losses: dict[str, float], *, better: bool) -> None:
         epoch = round(self.state.epoch or 0)
         entry = {"epoch": epoch, "step": self.state.global_step, **figures, "losses": losses}
-        history = self.output / "history.jsonl"
+        history = self.output / HISTORY
         earlier = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
         kept = [line for line in earlier if json.loads(line)["step"] < entry["step"]]
-        history.write_text("".join(f"{line}\n" for line in [*kept, json.dumps(entry)]), encoding="utf-8")
+        write_whole(history, "".join(f"{line}\n" for line in [*kept, json.dumps(entry)]))
         total = sum(losses.values())
         mark = " (best)" if better else ""
         self.say(f"epoch {epoch}/{self.recipe.epochs}  loss {total:.3f}  validation F1 {figures['f1']:.2f}{mark}")

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpe_mner.data.gold import gold_characters
-from dpe_mner.data.words import words_of
+from dpe_mner.data.gold import gold_of_posts
 from dpe_mner.evaluation.score import Report, score
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.predictor import PredictionOptions, Predictor
@@ -35,7 +34,7 @@ class Validator:
     def __init__(self, posts: list[Post], *, batch_size: int = 64) -> None:
         self.posts = posts
         self.batch_size = batch_size
-        self.gold = [gold_characters(post, words_of(post)) for post in posts]
+        self.gold = gold_of_posts(posts)
 
     def __call__(
         self, model: DPEMNERModel, *, steps: int | None = None, spans: int | None = None, seed: int = 0
