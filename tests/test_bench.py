@@ -97,3 +97,4 @@ def test_nothing_to_measure(build):
         Bench(build(), [])
     assert_refused(run("bench", "missing.txt"), "missing.txt")
     assert_refused(run("bench", "--device", "nowhere", "--repeats", "1"), "nowhere")
+    assert_refused(run("bench", "--dtype", "int3"), "float32, bfloat16, float16")

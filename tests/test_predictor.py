@@ -176,3 +176,21 @@ def test_padding_changes_nothing(model):
     for one, other in zip(tight.steps, padded.steps, strict=True):
         assert (one.output.left - other.output.left[..., :M]).abs().max() < 1e-4
         assert (one.output.types - other.output.types).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_finds_the_same_with_nearly_the_same_scores(dtype):
+    text, caption = "Kevin Durant enters Oracle Arena", "a basketball player walks into a gym"
+    whole, half = (
+        load().predict(text, caption=caption),
+        load(dtype=dtype).predict(text, caption=caption),
+    )
+    assert [(e.text, e.label) for e in whole] == [(e.text, e.label) for e in half]
+    assert len(whole) == 2
+    for one, other in zip(whole, half, strict=True):
+        assert other.score == pytest.approx(one.score, abs=0.05)
+
+
+def test_an_unknown_dtype_is_one_line():
+    with pytest.raises(InputError, match=r"dtype 'bfloat61': not supported \(did you mean 'bfloat16'\?\)"):
+        load(dtype="bfloat61")

@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from dpe_mner.config import DPEMNERConfig
-from dpe_mner.errors import InputError
+from dpe_mner.errors import InputError, nearest
 from dpe_mner.model import DPEMNERModel
 
 BUNDLED = "assets/bundled"
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def bundled_folder() -> Path:
@@ -30,16 +31,19 @@ def bundled_folder() -> Path:
     return folder
 
 
-def load_checkpoint(name: str | None, *, device: str | None = None) -> DPEMNERModel:
-    """Load a model with its tokenizer, in evaluation mode and float32.
+def load_checkpoint(name: str | None, *, device: str | None = None, dtype: str = "float32") -> DPEMNERModel:
+    """Load a model with its tokenizer, in evaluation mode.
 
     Args:
         name: Folder or hub id; None is the bundled model.
         device: ``cpu``, ``cuda``, ... ; the CPU when not given.
+        dtype: One of :data:`DTYPES`.
 
     Raises:
         InputError: If it is missing, foreign, truncated, or its weights do not fit.
     """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r}: not supported{nearest(dtype, DTYPES)}; known: {', '.join(DTYPES)}")
     folder = str(bundled_folder()) if name is None else name
     _check_config(folder)
     shown = transformers_logging.is_progress_bar_enabled()
@@ -59,7 +63,7 @@ def load_checkpoint(name: str | None, *, device: str | None = None) -> DPEMNERMo
         if shown:
             transformers_logging.enable_progress_bar()
     try:
-        return model.to(device or "cpu").eval()
+        return model.to(device or "cpu", getattr(torch, dtype)).eval()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {device!r}: not usable here ({_first_line(error)})") from None
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dpe_mner.commands.console import note
-from dpe_mner.commands.options import Device, Model, Quiet, VisualText
+from dpe_mner.commands.options import Device, Dtype, Model, Quiet, VisualText
 from dpe_mner.commands.places import write_text
 from dpe_mner.errors import InputError
 
@@ -30,7 +30,8 @@ def bench(
     batch_size: Annotated[int, typer.Option("--batch-size", help="Posts computed together.")] = 64,
     repeats: Annotated[int, typer.Option("--repeats", help="Rounds; medians are kept.")] = 3,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16.")] = False,
+    dtype: Dtype = "float32",
+    bf16: Annotated[bool, typer.Option("--bf16", help="The same as --dtype bfloat16.")] = False,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
@@ -53,9 +54,7 @@ def bench(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = dpe_mner.load(model, device=device)
-    if bf16:
-        loaded.to(torch.bfloat16)
+    loaded = dpe_mner.load(model, device=device, dtype="bfloat16" if bf16 else dtype)
     measured = Bench(loaded, posts if posts is not None else default_posts(), batch_size=batch_size, repeats=repeats)
     result = measured(log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
     if json_ is not None:

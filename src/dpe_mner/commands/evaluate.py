@@ -15,6 +15,7 @@ from dpe_mner.commands.console import note, print_report
 from dpe_mner.commands.options import (
     BatchSize,
     Device,
+    Dtype,
     Features,
     FetchUrls,
     Images,
@@ -84,6 +85,7 @@ def evaluate(
     batch_size: BatchSize = 64,
     device: Device = None,
     int8: Int8 = False,
+    dtype: Dtype = "float32",
     quiet: Quiet = False,
 ) -> None:
     """Strict precision, recall and F1 on labelled posts, overall and by type.
@@ -112,7 +114,7 @@ def evaluate(
         require_labels(train)
 
     def load(name: str | None) -> DPEMNERModel:
-        loaded = dpe_mner.load(name, device=device, int8=int8)
+        loaded = dpe_mner.load(name, device=device, int8=int8, dtype=dtype)
         read = models if name == model else _readable(loaded, models)
         if read or features is not None or fetch_urls:
             loaded.use_pictures(models=read, store=features, images=images, fetch_urls=fetch_urls)

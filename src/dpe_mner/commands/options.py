@@ -31,6 +31,9 @@ Features = Annotated[
     Path | None, typer.Option("--features", help="Store made by 'dpe-mner extract', looked into first.")
 ]
 FetchUrls = Annotated[bool, typer.Option("--fetch-urls", help="Download pictures given as URLs.")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="float32, or bfloat16 or float16: faster on a GPU, scores differ a little.")
+]
 Int8 = Annotated[bool, typer.Option("--int8", help="Quantise the encoder: faster on a CPU, for a little F1.")]
 LabelMap = Annotated[list[str] | None, typer.Option("--label-map", help="OLD=NEW label; may be repeated.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no notes; errors still show.")]

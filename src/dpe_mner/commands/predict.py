@@ -15,6 +15,7 @@ from dpe_mner.commands.console import note
 from dpe_mner.commands.options import (
     BatchSize,
     Device,
+    Dtype,
     Features,
     FetchUrls,
     Images,
@@ -64,6 +65,7 @@ def predict(
     html: Annotated[Path | None, typer.Option("--html", help="Page of the reasoning steps; implies --explain.")] = None,
     device: Device = None,
     int8: Int8 = False,
+    dtype: Dtype = "float32",
     quiet: Quiet = False,
 ) -> None:
     """Find entities in one post (--text) or in a file of posts (INPUT), in input order.
@@ -100,7 +102,7 @@ def predict(
     from dpe_mner.inputs import with_progress
     from dpe_mner.predictor import Predictor
 
-    loaded = dpe_mner.load(model, device=device, int8=int8)
+    loaded = dpe_mner.load(model, device=device, int8=int8, dtype=dtype)
     if models or features is not None or fetch_urls:
         loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
     assert loaded.pieces is not None
