@@ -25,7 +25,7 @@ from dpe_mner.settings import EncoderSettings
 from dpe_mner.types import Entity, Post
 
 FORMAT = 1
-_DIGITS = 4
+_DIGITS = 3
 
 Row = tuple[int, int, int, float]  # first word, last word, class, score
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dpe_mner.reasoning.decode import Candidates
 
-DIGITS = 4  # of a score
+DIGITS = 3  # of a score; more would show the noise of float32 products, which depends on how many posts share a batch
 Row = tuple[int, int, int, float]  # first word, last word, class, score
 
 
