@@ -152,7 +152,7 @@ def test_crf_loss_and_scores_against_all_sequences():
             sum(math.exp(value - total) for tags, value in logs.items() if tags[m] == best[m])
             for m in range(first, last + 1)
         ]
-        assert score == pytest.approx(min(marginals), abs=2e-4)
+        assert score == pytest.approx(min(marginals), abs=6e-4)  # rounded to three digits
 
 
 @st.composite
@@ -247,7 +247,7 @@ def test_predictions_do_not_depend_on_company_and_long_posts_are_read_whole(buil
     alone = [predict_posts(baseline, [post], batch_size=1)[0] for post in posts]
     for one, other in zip(together, alone, strict=True):
         assert [(e.start, e.end, e.label) for e in one.entities] == [(e.start, e.end, e.label) for e in other.entities]
-        assert [e.score for e in one.entities] == pytest.approx([e.score for e in other.entities], abs=2e-4)
+        assert [e.score for e in one.entities] == pytest.approx([e.score for e in other.entities], abs=1.1e-3)
     entities = together[-2].entities
     assert max(e.word_end for e in entities) > len(words) - 16
     assert all(a.word_end <= b.word_start for a, b in itertools.pairwise(entities))
