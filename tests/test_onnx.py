@@ -64,7 +64,7 @@ def posts() -> list[Post]:
 def test_the_same_entities_in_any_batch(original, folder):
     parity = check_parity(original, OnnxModel(folder, threads=1), posts(), repeats=1)
     assert (parity.same, parity.posts) == (60, 60)
-    assert parity.largest_difference <= 2e-4
+    assert parity.largest_difference <= 1.1e-3  # scores have three digits
     assert set(parity.seconds) == {"pytorch", "onnxruntime"}
     exported = OnnxModel(folder, threads=1)
     found = exported.predict(posts(), batch_size=64)
