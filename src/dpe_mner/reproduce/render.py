@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 from dpe_mner.reproduce.paper import TYPES, source
 from dpe_mner.reproduce.plan import Plan
+from dpe_mner.reproduce.provenance import provenance
 from dpe_mner.reproduce.results import RowResult, TableResult
 from dpe_mner.training.folder import write_whole
-from dpe_mner.version import __version__
 
 
 @dataclass(frozen=True)
@@ -135,21 +134,6 @@ def as_dict(result: TableResult, plan: Plan, *, command: str) -> dict[str, Any]:
     }
 
 
-def provenance(result: TableResult, plan: Plan, *, command: str) -> dict[str, Any]:
-    """Command, versions, wall time and label hashes."""
-    import torch
-
-    return {
-        "command": command,
-        "package_version": __version__,
-        "torch_version": torch.__version__,
-        "python_version": platform.python_version(),
-        "seconds": round(sum(run.seconds for row in result.rows for run in row.runs), 1),
-        "valid_sha256": plan.valid.sha256,
-        "train_sha256": plan.train.sha256,
-    }
-
-
 def _row(row: RowResult, labels: tuple[str, ...]) -> dict[str, Any]:
     figures, paper = row.figures, row.paper
     values: dict[str, Any] = {
@@ -237,8 +221,10 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
 
 
 def _made_by(values: dict[str, Any]) -> str:
+    commit = f" at {values['commit']}" if values["commit"] else ""
     return (
-        f"dpe-mner {values['package_version']}, torch {values['torch_version']}, Python {values['python_version']}; "
+        f"dpe-mner {values['package_version']}{commit}, torch {values['torch_version']}, "
+        f"Python {values['python_version']}; "
         f"{values['seconds'] / 60:.0f} minutes of training; validation labels SHA-256 `{values['valid_sha256']}`."
     )
 
