@@ -32,6 +32,22 @@ def test_the_command_reports_the_promised_fields(saved_model, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_only_some_parts(saved_model, tmp_path):
+    output = tmp_path / "bench.json"
+    result = run("bench", "--model", saved_model, "--repeats", "1", "--only", "latency", "--json", output)
+    assert result.returncode == 0, result.stderr.decode()
+    found = json.loads(output.read_text())
+    assert "latency_ms" in found
+    assert not {"ratios", "scaling_ms", "train_ratios"} & set(found)
+    assert b"one post alone" in result.stdout
+    assert b"training step" not in result.stdout
+
+
+def test_a_part_that_is_not_there(saved_model, tmp_path):
+    assert_refused(run("bench", "--model", saved_model, "--only", "trainin"), "did you mean 'training'")
+    assert_refused(run("bench", "--only", "latency", "--plot", tmp_path / "scaling.png"), "--only scaling")
+
+
 def test_works_take_turns_and_medians_are_kept(monkeypatch):
     order = []
     clock = iter([0, 1, 1, 3, 10, 19, 20, 21, 30, 32, 40, 43])  # begin and end of each work, in the order they ran

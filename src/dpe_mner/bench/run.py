@@ -12,11 +12,12 @@ import torch
 from dpe_mner.bench.clock import in_turns, percentile, wait_for
 from dpe_mner.bench.memory import peak_process_memory
 from dpe_mner.bench.workload import batches_of, one_batch, posts_of_length, sample_posts, with_gold
-from dpe_mner.errors import InputError
+from dpe_mner.errors import InputError, nearest
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.predictor import PredictionOptions, Predictor
 from dpe_mner.types import Post
 
+PARTS = ("prediction", "latency", "scaling", "training")
 STEPS = (1, 2, 3, 5)
 SPANS = (16, 60, 150)
 AXES: dict[str, tuple[int, ...]] = {
@@ -58,17 +59,24 @@ class Bench:
         self.predictor = Predictor(model, model.pieces)
         self.device = model.device
 
-    def __call__(self, *, log: Log = lambda line: None) -> dict[str, Any]:
-        """All measurements."""
-        log("prediction against the bare encoder ...")
-        result = self.prediction()
-        result["peak_memory_mb"] = round(peak_memory(self.device), 1)  # before training, which takes more
-        log("latency of single posts ...")
-        result["latency_ms"] = self.latency()
-        log("scaling ...")
-        result["scaling_ms"] = self.scaling()
-        log("training step ...")
-        result |= self.training()
+    def __call__(self, parts: Sequence[str] = PARTS, *, log: Log = lambda line: None) -> dict[str, Any]:
+        """Measure.
+
+        Args:
+            parts: Some of :data:`PARTS`; figures of the others are not in the result.
+            log: Receives what is being done.
+
+        Raises:
+            InputError: On an unknown part.
+        """
+        for part in parts:
+            if part not in PARTS:
+                raise InputError(f"bench: no part {part!r}{nearest(part, PARTS)}; there are {', '.join(PARTS)}")
+        result: dict[str, Any] = {"posts": len(self.posts)}
+        for part in PARTS:  # training last: it takes more memory than prediction
+            if part in parts:
+                log(f"{part} ...")
+                result |= getattr(self, part)()
         return result | {"device": device_name(self.device), "threads": torch.get_num_threads()} | self.versions()
 
     def prediction(self) -> dict[str, Any]:
@@ -88,12 +96,12 @@ class Bench:
             works[f"spans_{spans}"] = lambda spans=spans: self._predict(self.posts, spans=spans)  # type: ignore[misc]
         seconds = in_turns(works, repeats=self.repeats, device=self.device)
         return {
-            "posts": len(self.posts),
             "batches": len(batches),
             "posts_per_second": {name: round(len(self.posts) / s, 1) for name, s in seconds.items()},
             "ratio_to_encoder": round(seconds["default"] / seconds["encoder"], 3),
             "ratio_to_encoder_with_captions": round(seconds["default"] / seconds["encoder_all"], 3),
             "ratios": {name: round(s / seconds["encoder"], 3) for name, s in seconds.items()},
+            "peak_memory_mb": round(peak_memory(self.device), 1),
         }
 
     @torch.inference_mode()
@@ -109,7 +117,7 @@ class Bench:
         for _ in self.predictor(posts, options):
             pass
 
-    def latency(self) -> dict[str, float]:
+    def latency(self) -> dict[str, dict[str, float]]:
         """Milliseconds of posts predicted one by one: median and 99th percentile."""
         times = []
         for post in (self.posts * _LATENCY_POSTS)[:_LATENCY_POSTS]:
@@ -117,9 +125,10 @@ class Bench:
             started = time.perf_counter()
             self._predict([post])
             times.append(1000 * (time.perf_counter() - started))
-        return {"p50": round(percentile(times, 0.5), 2), "p99": round(percentile(times, 0.99), 2)}
+        found = {name: round(percentile(times, share), 2) for name, share in (("p50", 0.5), ("p99", 0.99))}
+        return {"latency_ms": found}
 
-    def scaling(self) -> dict[str, dict[str, float]]:
+    def scaling(self) -> dict[str, dict[str, dict[str, float]]]:
         """Milliseconds a call takes as one size grows and the others stay."""
         table: dict[str, dict[str, float]] = {}
         for axis, sizes in AXES.items():
@@ -136,7 +145,7 @@ class Bench:
                 )
             seconds = in_turns(works, repeats=self.repeats, device=self.device)
             table[axis] = {size: round(1000 * s, 2) for size, s in seconds.items()}
-        return table
+        return {"scaling_ms": table}
 
     def training(self) -> dict[str, Any]:
         """A training step at batch 32 against the bare encoder's forward and backward.

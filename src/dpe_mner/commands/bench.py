@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from dpe_mner.commands.console import note
 from dpe_mner.commands.options import Device, Dtype, Model, Quiet, VisualText
 from dpe_mner.commands.places import write_text
 from dpe_mner.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +30,10 @@ def bench(
     visual_text: VisualText = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the scaling table, log-log, as a PNG.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="PART", help="prediction, latency, scaling or training; may be repeated."),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Posts computed together.")] = 64,
     repeats: Annotated[int, typer.Option("--repeats", help="Rounds; medians are kept.")] = 3,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
@@ -40,23 +47,27 @@ def bench(
     Example: dpe-mner bench --json bench.json
 
     Example: dpe-mner bench valid.txt --visual-text visual_text.jsonl --threads 2
+
+    Example: dpe-mner bench --only training --repeats 5
     """
     for name, value in (("--batch-size", batch_size), ("--repeats", repeats), ("--threads", threads)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
+    if plot is not None and only and "scaling" not in only:
+        raise InputError("--plot draws the scaling table; add --only scaling")
     from dpe_mner.data.dataset import load_dataset
 
     posts = load_dataset(data, visual_text=visual_text).posts if data is not None else None
     import torch
 
     import dpe_mner
-    from dpe_mner.bench.run import Bench, default_posts
+    from dpe_mner.bench.run import PARTS, Bench, default_posts
 
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = dpe_mner.load(model, device=device, dtype="bfloat16" if bf16 else dtype)
     measured = Bench(loaded, posts if posts is not None else default_posts(), batch_size=batch_size, repeats=repeats)
-    result = measured(log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
+    result = measured(only or PARTS, log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
     if json_ is not None:
         write_text(json_, json.dumps(result, indent=2) + "\n")
     if plot is not None:
@@ -68,10 +79,31 @@ def bench(
 
 def _show(result: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
-    table = Table(title=f"{result['posts']} posts, {result['device']}, {result['dtype']}", title_justify="left")
+    console.print(f"{result['posts']} posts, {result['device']}, {result['dtype']}", highlight=False)
+    if "ratios" in result:
+        console.print(_prediction_table(result))
+        console.print(f"peak memory predicting: {result['peak_memory_mb']:.0f} MB")
+    if "latency_ms" in result:
+        latency = result["latency_ms"]
+        console.print(f"one post alone: {latency['p50']:.1f} ms (median), {latency['p99']:.1f} ms (99th percentile)")
+    if "scaling_ms" in result:
+        console.print(_scaling_table(result["scaling_ms"]))
+    if "train_ratios" in result:
+        ratios = result["train_ratios"]
+        console.print(
+            f"training step, batch 32, in times of the encoder's forward and backward: {ratios['one_pass']:.2f} with "
+            f"60 spans and one pass, {ratios['step']:.2f} with 60 spans and the model's own passes "
+            f"({result['train_posts_per_second']:.0f} posts/s), {ratios['own']:.2f} with its own spans and passes"
+        )
+        console.print(f"peak memory, training too: {result['train_peak_memory_mb']:.0f} MB")
+
+
+def _prediction_table(result: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table()
     table.add_column("what")
     table.add_column("posts/s", justify="right")
     table.add_column("time, encoder = 1", justify="right")
@@ -81,18 +113,15 @@ def _show(result: dict[str, Any]) -> None:
         table.add_row(
             shown, f"{rate:.0f}", f"{result['ratios'][name]:.2f}", style="bold" if name == "default" else None
         )
-    console.print(table)
-    latency = result["latency_ms"]
-    console.print(f"one post alone: {latency['p50']:.1f} ms (median), {latency['p99']:.1f} ms (99th percentile)")
-    console.print(
-        f"training step, batch 32, 60 spans: {result['train_posts_per_second']:.0f} posts/s, "
-        f"{result['train_ratio_to_encoder']:.2f} times the encoder's forward and backward"
-    )
-    used, trained = result["peak_memory_mb"], result["train_peak_memory_mb"]
-    console.print(f"peak memory: {used:.0f} MB predicting, {trained:.0f} MB in all")
-    scaling = Table(title="milliseconds a call, as one size grows", title_justify="left")
-    scaling.add_column("what grows")
-    scaling.add_column("size: time")
-    for axis, times in result["scaling_ms"].items():
-        scaling.add_row(axis.replace("_", " "), "   ".join(f"{size}: {ms:.0f}" for size, ms in times.items()))
-    console.print(scaling)
+    return table
+
+
+def _scaling_table(scaling: dict[str, dict[str, float]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="milliseconds a call, as one size grows", title_justify="left")
+    table.add_column("what grows")
+    table.add_column("size: time")
+    for axis, times in scaling.items():
+        table.add_row(axis.replace("_", " "), "   ".join(f"{size}: {ms:.0f}" for size, ms in times.items()))
+    return table
