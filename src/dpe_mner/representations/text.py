@@ -15,6 +15,8 @@ from dpe_mner.representations.word_features import CharacterConvolution
 from dpe_mner.representations.word_shapes import SHAPES
 from dpe_mner.settings import EncoderSettings
 
+_FULL_ATTENTION = frozenset({"albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
+
 
 @dataclass(frozen=True)
 class TextStates:
@@ -70,7 +72,7 @@ class TextEncoder(nn.Module):
         # An empty row (no caption) still needs one open key: attention over nothing is not a number.
         mask = pieces.mask.clone()
         mask[:, 0] = True
-        output = encoder(inputs_embeds=embedded, attention_mask=mask.to(torch.long))
+        output = encoder(inputs_embeds=embedded, attention_mask=attention_mask(self.encoder.config, mask))
         return output.last_hidden_state * pieces.mask[..., None].to(output.last_hidden_state.dtype)
 
     def forward(self, batch: Batch) -> TextStates:
@@ -87,6 +89,24 @@ class TextEncoder(nn.Module):
         if self.characters is not None and batch.characters is not None:
             x_t = x_t + self.characters(batch.characters).to(x_t.dtype)
         return TextStates(x_t=x_t, word_mask=batch.word_mask, x_g=states[:, :1])
+
+
+def attention_mask(config: PretrainedConfig, mask: Tensor) -> Tensor:
+    """The mask as an encoder wants it.
+
+    transformers looks into a flat mask whether all of it is open, and a GPU must wait for that answer. Encoders known
+    to attend from everywhere to everywhere get the mask of every pair instead, which is taken as it is.
+
+    Args:
+        config: The encoder's.
+        mask: True at real pieces. *Shape:* (B, S)
+
+    Returns:
+        *Shape:* (B, 1, S, S), or (B, S) as integers.
+    """
+    if config.model_type in _FULL_ATTENTION and config._attn_implementation == "sdpa":
+        return mask[:, None, None, :].expand(-1, -1, mask.shape[1], -1)
+    return mask.to(torch.long)
 
 
 def first_layers(encoder: PreTrainedModel, count: int | None) -> nn.Module:
