@@ -18,7 +18,7 @@ from dpe_mner import InputError
 from dpe_mner.evaluation.score import count
 from dpe_mner.reproduce import runner
 from dpe_mner.reproduce.notes import notes_of
-from dpe_mner.reproduce.render import as_csv, as_dict, as_markdown, make_grid
+from dpe_mner.reproduce.render import _signed, as_csv, as_dict, as_markdown, make_grid
 from dpe_mner.reproduce.results import Run, TableResult, collect, figures_of, labels_of, score_runs
 from dpe_mner.reproduce.runner import run_plan
 from dpe_mner.reproduce.tables import DEFAULT, TABLES, rows_of
@@ -48,6 +48,10 @@ def test_mean_spread_and_difference_over_shared_seeds():
     assert figures.recall == pytest.approx(75)
     alone = figures_of([Run(0, good, 1.0)], [], None)
     assert (alone.spread, alone.delta) == (None, None)
+
+
+def test_a_difference_too_small_to_see_has_no_minus():
+    assert [_signed(value) for value in (-0.004, 0.004, -0.006, None)] == ["+0.00", "+0.00", "-0.01", ""]
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def _number(value: float | None, absent: str = "-") -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.2f}"
+    return "" if value is None else f"{round(value, 2) + 0.0:+.2f}"  # never -0.00
 
 
 def _p(value: float | None) -> str:
