@@ -8,6 +8,7 @@ from conftest import POSTS, batch_of
 from transformers import AutoModel
 
 from dpe_mner.errors import InputError
+from dpe_mner.fusion.attention import Attention
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.relevance import RelevanceGate
 from dpe_mner.representations.text import pool_pieces
@@ -244,6 +245,17 @@ def test_spans_at_inference_are_free(build, posts):
     batch = batch_of(model, posts)
     assert model.reason(batch).steps[0].output.types.shape[1] == 3 * batch.words
     assert model.reason(batch, spans=5).steps[0].output.types.shape[1] == 5
+
+
+def test_attention_dropout_is_its_own(build):
+    def rates(**fusion):
+        network = build(fusion={"dropout": 0.2, **fusion}).network
+        attention = {part.dropout for part in network.modules() if isinstance(part, Attention)}
+        return attention, {part.p for part in network.modules() if isinstance(part, torch.nn.Dropout)}
+
+    assert rates() == ({0.2}, {0.2})
+    assert rates(attention_dropout=0.0) == ({0.0}, {0.2})
+    assert rates(attention_dropout=0.5, strategy="max-pool") == ({0.5}, {0.2})
 
 
 def test_gradient_checkpointing_gives_the_same_loss(build, posts):

@@ -83,6 +83,9 @@ class FusionSettings(Section):
     bottleneck_tokens: int = Field(default=4, ge=1)
     share_bottleneck: bool = Field(default=True, description="one MBT for the three text granularities")
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    attention_dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="on attention weights; as dropout when not given, 0 trains faster"
+    )
     strategy: FusionStrategy = Field(
         default="dynamic", description="all others (Table 3) fuse once, the same for all steps"
     )

@@ -17,7 +17,7 @@ class Attention(nn.Module):
     Args:
         width: h.
         heads: Number of heads; must divide h.
-        dropout: On the attention weights while training.
+        dropout: On the attention weights while training; only 0 lets the fused kernel be used then.
     """
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
@@ -96,6 +96,13 @@ class TransformerLayer(nn.Module):
             normed = normed * scale.to(normed.dtype)[..., None]
         update = self.attention(normed[:, wanted], normed, mask)
         return self.feed_forward(states[:, wanted] + self.dropout(update))
+
+
+def set_attention_dropout(module: nn.Module, rate: float) -> None:
+    """Set the rate of every attention below ``module``."""
+    for part in module.modules():
+        if isinstance(part, Attention):
+            part.dropout = rate
 
 
 def start_as_identity(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from dpe_mner.fusion.attention import start_as_identity
+from dpe_mner.fusion.attention import set_attention_dropout, start_as_identity
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.granularity import FusedText, GranularityFusion, VisualGrains
 from dpe_mner.fusion.relevance import masked_mean
@@ -120,6 +120,8 @@ class ReasoningNetwork(nn.Module):
         self.beliefs = nn.Linear(classes, width, bias=False) if settings.heads.self_conditioning else None
         self.top = TopLayer(width=width, settings=fusion)
         self.heads = EntityHeads(width=width, classes=classes, settings=settings.heads, dropout=fusion.dropout)
+        if fusion.attention_dropout is not None:
+            set_attention_dropout(self, fusion.attention_dropout)
         start_as_identity(self)
         if self.beliefs is not None:
             nn.init.zeros_(self.beliefs.weight)
