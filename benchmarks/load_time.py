@@ -11,10 +11,13 @@ import sys
 POST = "Kevin Durant enters Oracle Arena"
 PYTORCH = """
 part("import torch", lambda: __import__("torch"))
-part("import transformers' model classes", lambda: __import__("transformers.models.bert.modeling_bert"))
 part("import dpe_mner's", lambda: __import__("dpe_mner.checkpoint"))
 model = part("load", lambda: __import__("dpe_mner").load(*arguments))
 part("first post", lambda: model.predict(post))
+"""
+TRANSFORMERS = """
+part("import torch", lambda: __import__("torch"))
+part("import BertModel", lambda: __import__("transformers.models.bert.modeling_bert"))
 """
 ONNX = """
 part("import dpe_mner.onnx.runtime", lambda: __import__("dpe_mner.onnx.runtime"))
@@ -54,13 +57,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     ways = [("PyTorch", PYTORCH, [arguments.model] if arguments.model else [])]
+    ways.append(("for comparison", TRANSFORMERS, []))
     if arguments.onnx:
         ways.append(("ONNX", ONNX, [arguments.onnx]))
     for name, parts, given in ways:
         times = measure(parts, given, arguments.rounds)
         for part, seconds in times.items():
-            print(f"{name:8} {part:36} {seconds:5.2f} s")
-        print(f"{name:8} {'together':36} {sum(times.values()):5.2f} s")
+            print(f"{name:15} {part:32} {seconds:5.2f} s")
+        print(f"{name:15} {'together':32} {sum(times.values()):5.2f} s")
 
 
 if __name__ == "__main__":

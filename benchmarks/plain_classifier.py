@@ -18,8 +18,10 @@ from dpe_mner.data.words import words_of
 from dpe_mner.evaluation.score import score
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import collate
-from dpe_mner.representations.pieces import PieceEncoder, load_tokenizer
+from dpe_mner.representations.encoders import load_pretrained, new_encoder
+from dpe_mner.representations.pieces import PieceEncoder
 from dpe_mner.representations.text import TextEncoder
+from dpe_mner.representations.tokenizer import load_tokenizer
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.training.examples import ExampleCollator, LengthGroupedBatches, make_examples
 from dpe_mner.training.recipe import load_recipe, resolve_encoder
@@ -33,10 +35,9 @@ class Classifier(nn.Module):
 
     def __init__(self, encoder: str, settings: EncoderSettings, tags: int) -> None:
         super().__init__()
-        from transformers import AutoConfig, AutoModel
-
-        self.text = TextEncoder(AutoConfig.from_pretrained(encoder), settings)
-        self.text.load_encoder(AutoModel.from_pretrained(encoder, dtype=torch.float32))
+        config, pretrained = load_pretrained(encoder)
+        self.text = TextEncoder(new_encoder(config), settings)
+        self.text.load_encoder(pretrained)
         self.output = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.text.width, tags))
 
     def forward(self, batch: Batch) -> torch.Tensor:

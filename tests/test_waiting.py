@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import POSTS, batch_of
@@ -59,7 +61,7 @@ def test_the_mask_of_every_pair_says_what_the_flat_one_says(kind):
     ).eval()
     ids = torch.randint(5, 50, (3, 7))
     mask = torch.arange(7) < torch.tensor([7, 4, 1])[:, None]
-    given = text.attention_mask(encoder.config, mask)
+    given = text.attention_mask(encoder, mask)
     assert given.shape == (3, 1, 7, 7)
     with torch.no_grad():
         flat = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
@@ -72,6 +74,6 @@ def test_the_mask_of_every_pair_says_what_the_flat_one_says(kind):
 def test_other_encoders_get_the_flat_mask():
     mask = torch.ones(2, 3, dtype=torch.bool)
     for kind in ("deberta-v2", "modernbert"):
-        assert text.attention_mask(AutoConfig.for_model(kind), mask).shape == (2, 3)
-    eager = AutoConfig.for_model("bert", attn_implementation="eager")
+        assert text.attention_mask(SimpleNamespace(config=AutoConfig.for_model(kind)), mask).shape == (2, 3)
+    eager = SimpleNamespace(config=AutoConfig.for_model("bert", attn_implementation="eager"))
     assert text.attention_mask(eager, mask).dtype == torch.long

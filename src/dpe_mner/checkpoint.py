@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from transformers.utils import logging as transformers_logging
 
-from dpe_mner.config import DPEMNERConfig
 from dpe_mner.errors import InputError, nearest
 from dpe_mner.model import DPEMNERModel
 
@@ -45,23 +41,12 @@ def load_checkpoint(name: str | None, *, device: str | None = None, dtype: str =
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r}: not supported{nearest(dtype, DTYPES)}; known: {', '.join(DTYPES)}")
     folder = str(bundled_folder()) if name is None else name
-    _check_config(folder)
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # what it would warn of is an error below
     try:
         model = DPEMNERModel.from_pretrained(folder)
     except InputError:
         raise
-    except SafetensorError as error:
-        raise InputError(f"{folder}/model.safetensors: truncated or not a weights file ({error})") from None
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"{folder}: cannot be loaded ({_first_line(error)})") from None
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if shown:
-            transformers_logging.enable_progress_bar()
     try:
         return model.to(device or "cpu", getattr(torch, dtype)).eval()
     except (RuntimeError, AssertionError) as error:
@@ -78,26 +63,6 @@ def save_checkpoint(model: DPEMNERModel, folder: str | Path, *, half: bool = Fal
     """
     weights = {k: v.to(torch.float16) if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=weights)
-
-
-def _check_config(folder: str) -> None:
-    path = Path(folder)
-    if not path.is_dir():
-        if path.exists() or folder.startswith((".", "/", "~")):
-            raise InputError(f"{folder}: no such checkpoint folder")
-        return  # a hub id
-    config = path / "config.json"
-    if not config.is_file():
-        raise InputError(f"{folder}: no config.json; give a folder written by 'dpe-mner train'")
-    try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{config}: not valid JSON ({_first_line(error)})") from None
-    kind = values.get("model_type") if isinstance(values, dict) else None
-    if kind != DPEMNERConfig.model_type:
-        raise InputError(f"{config}: model_type is {kind!r}, not {DPEMNERConfig.model_type!r}; not a DPE-MNER model")
-    if not any(path.glob("*.safetensors")):
-        raise InputError(f"{folder}: no model.safetensors")
 
 
 def _first_line(error: BaseException) -> str:

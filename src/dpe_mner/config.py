@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, PretrainedConfig
-
-from dpe_mner.errors import InputError
+from dpe_mner.errors import InputError, nearest
 from dpe_mner.settings import Settings, parse_section
 from dpe_mner.version import __version__
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+CONFIG = "config.json"
 DEFAULT_LABELS = ("PER", "LOC", "ORG", "MISC")
+_OTHERS = frozenset(  # keys that transformers writes into every config.json
+    "_name_or_path architectures auto_map chunk_size_feed_forward dtype id2label is_encoder_decoder label2id "
+    "model_type output_attentions output_hidden_states problem_type return_dict torch_dtype "
+    "transformers_version".split()
+)
 
 
-class DPEMNERConfig(PretrainedConfig):
+@dataclass
+class DPEMNERConfig:
     """Saved as ``config.json``.
 
     Args:
-        encoder: The text encoder's configuration, as :meth:`PretrainedConfig.to_dict` gives it.
+        encoder: The text encoder's configuration, as transformers' ``PretrainedConfig.to_dict`` gives it; BERT when
+            not given.
         settings: Sections of :class:`~dpe_mner.settings.Settings`.
         labels: Entity types; class 0 is "no entity" and not among them.
         package_version: Version of dpe-mner that wrote the checkpoint.
@@ -33,15 +47,70 @@ class DPEMNERConfig(PretrainedConfig):
     labels: list[str] | None = None
     package_version: str = __version__
 
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
+    def __post_init__(self) -> None:
         if self.encoder is None:
-            self.encoder = AutoConfig.for_model("bert").to_dict()
+            from transformers import BertConfig
+
+            self.encoder = BertConfig().to_dict()
         if self.labels is None:
             self.labels = list(DEFAULT_LABELS)
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             raise InputError(f"config.json: labels must be a list of distinct names, got {self.labels}")
         self.settings = parse_section(Settings, self.settings or {}, where="config.json: settings").model_dump()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, where: str = CONFIG) -> DPEMNERConfig:
+        """The configuration of a ``config.json``.
+
+        Args:
+            values: Its content.
+            where: Named in errors.
+
+        Raises:
+            InputError: If it is not one of DPE-MNER, or on an unknown key.
+        """
+        kind = values.get("model_type")
+        if kind != cls.model_type:
+            raise InputError(f"{where}: model_type is {kind!r}, not {cls.model_type!r}; not a DPE-MNER model")
+        own = {field.name for field in fields(cls)}
+        for key in values.keys() - own - _OTHERS:
+            raise InputError(f"{where}: unknown key {key!r}{nearest(key, own)}; known keys: {', '.join(sorted(own))}")
+        return cls(**{key: value for key, value in values.items() if key in own})
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], **where: Any) -> DPEMNERConfig:
+        """The configuration of a checkpoint.
+
+        Args:
+            name: Folder or hub id.
+            where: ``revision``, ``token``, ``cache_dir``, ... of :func:`~dpe_mner.hub.checkpoint_folder`.
+
+        Raises:
+            InputError: If it is missing, not JSON, or another model's.
+        """
+        from dpe_mner.hub import checkpoint_folder
+
+        path = checkpoint_folder(name, weights=False, **where) / CONFIG
+        if not path.is_file():
+            raise InputError(f"{name}: no config.json; give a folder written by 'dpe-mner train'")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
+        return cls.from_dict(values if isinstance(values, dict) else {}, where=str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Content of ``config.json``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"architectures": ["DPEMNERModel"], "dtype": "float32", "model_type": self.model_type, **values}
+
+    def to_json_string(self) -> str:
+        """The text of ``config.json``."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``config.json``."""
+        (Path(folder) / CONFIG).write_text(self.to_json_string(), encoding="utf-8")
 
     @property
     def parsed(self) -> Settings:
@@ -59,12 +128,10 @@ class DPEMNERConfig(PretrainedConfig):
         return list(self.labels or ())
 
     def encoder_config(self) -> PretrainedConfig:
-        """The text encoder's configuration object."""
-        values = dict(self.encoder or {})
-        kind = values.pop("model_type", None)
-        if not isinstance(kind, str):
-            raise InputError("config.json: encoder has no model_type; it must be the encoder's own config.json")
-        return AutoConfig.for_model(kind, **values)
+        """The text encoder's configuration object, of transformers."""
+        from dpe_mner.representations.encoders import encoder_config
+
+        return encoder_config(self.encoder or {})
 
     def with_settings(self, settings: Settings) -> None:
         """Replace the settings, e.g. after calibration."""

@@ -1,4 +1,4 @@
-"""DPE-MNER as a Hugging Face model: encoder, reasoning network, training pass and reasoning loop."""
+"""DPE-MNER: encoder, reasoning network, training pass and reasoning loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from dpe_mner.config import DPEMNERConfig
 from dpe_mner.errors import InputError
@@ -27,8 +26,12 @@ from dpe_mner.reasoning.loop import SpanStep, run_steps
 from dpe_mner.reasoning.network import ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
 from dpe_mner.representations.batch import Batch, ImageFeatures, PieceBatch
-from dpe_mner.representations.pieces import PieceEncoder, load_tokenizer, piece_limit
-from dpe_mner.representations.text import TextEncoder, TextStates, load_pretrained
+from dpe_mner.representations.bert import BertEncoder
+from dpe_mner.representations.encoders import load_pretrained, new_encoder, transformers_encoder
+from dpe_mner.representations.pieces import PieceEncoder, piece_limit
+from dpe_mner.representations.text import TextEncoder, TextStates
+from dpe_mner.representations.tokenizer import load_tokenizer
+from dpe_mner.saved import SavedModel
 from dpe_mner.settings import Settings
 from dpe_mner.spans.codec import SpanCodec
 from dpe_mner.spans.noise import NoiseProcess, starting_noise
@@ -44,29 +47,20 @@ class TrainingOutput:
     parts: dict[str, Tensor]
 
 
-class DPEMNERModel(PreTrainedModel):
+class DPEMNERModel(SavedModel):
     """Decompose, prioritize and eliminate: named entities by iterative reasoning over spans.
 
     Args:
         config: Encoder, settings and labels.
+        encoder: The text encoder; transformers' with fresh weights when not given.
     """
 
-    config_class = DPEMNERConfig
-    base_model_prefix = "dpe_mner"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-
-    def __init__(self, config: DPEMNERConfig) -> None:
+    def __init__(self, config: DPEMNERConfig, encoder: nn.Module | None = None) -> None:
         super().__init__(config)
         settings = config.parsed
-        self.text_encoder = TextEncoder(config.encoder_config(), settings.encoder)
+        self.text_encoder = TextEncoder(encoder or new_encoder(config.encoder_config()), settings.encoder)
         self.network = ReasoningNetwork(text_width=self.text_encoder.width, classes=config.classes, settings=settings)
-        self.pieces: PieceEncoder | None = None
         self._pictures: PictureSource | None = None
-        self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Modules initialise themselves; a checkpoint with missing weights is refused, never filled in."""
 
     @classmethod
     def from_encoder(cls, encoder: str, *, labels: Sequence[str], settings: Settings | None = None) -> DPEMNERModel:
@@ -92,36 +86,20 @@ class DPEMNERModel(PreTrainedModel):
         model.attach_tokenizer(tokenizer)
         return model
 
-    @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint with its tokenizer; float32 unless ``dtype`` says otherwise.
-
-        Raises:
-            InputError: If weights are missing, unexpected or of another shape.
-        """
-        wants_info = kwargs.pop("output_loading_info", False)
-        kwargs.setdefault("dtype", torch.float32)
-        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
-        for kind in ("missing", "unexpected", "mismatched"):
-            weights = sorted(map(str, info.get(f"{kind}_keys") or ()))
-            if weights:
-                raise InputError(
-                    f"{name}: {len(weights)} {kind} weights, e.g. {weights[0]}; "
-                    "the file belongs to another model or is damaged"
-                )
-        model.attach_tokenizer(load_tokenizer(str(name)))
-        return (model, info) if wants_info else model
-
-    def save_pretrained(self, folder: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Write config, weights (safetensors) and tokenizer."""
-        super().save_pretrained(folder, *args, **kwargs)
-        if self.pieces is not None:
-            self.pieces.tokenizer.save_pretrained(folder)
-
     def attach_tokenizer(self, tokenizer: Any) -> None:
         """Give the model the tokenizer it predicts with and is saved with."""
         limit = piece_limit(self.text_encoder.encoder.config)
         self.pieces = PieceEncoder(tokenizer, self.settings.encoder, max_pieces=limit)
+
+    def use_transformers(self) -> None:
+        """Have transformers' classes compute the encoder, for what only they can do; the answers stay."""
+        if isinstance(self.text_encoder.encoder, BertEncoder):
+            self.text_encoder.encoder = transformers_encoder(self.text_encoder.encoder, self.config.encoder_config())
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Compute the encoder's inner states again in the backward pass instead of keeping them."""
+        self.use_transformers()
+        self.text_encoder.encoder.gradient_checkpointing_enable()
 
     @property
     def settings(self) -> Settings:
@@ -162,7 +140,7 @@ class DPEMNERModel(PreTrainedModel):
 
     @cached_property
     def noise(self) -> NoiseProcess:
-        """Eq. 1. Built when first used: under ``from_pretrained`` the constructor sees no real tensors."""
+        """Eq. 1. Built when first used: a loaded model is constructed without real tensors."""
         noise = self.settings.noise
         return NoiseProcess(schedule=noise.beta_schedule, timesteps=noise.timesteps)
 

@@ -17,8 +17,9 @@ from dpe_mner.baselines.settings import BaselineSettings
 from dpe_mner.baselines.span import BertSpan
 from dpe_mner.baselines.vocabulary import Vocabulary
 from dpe_mner.errors import InputError, nearest
-from dpe_mner.representations.pieces import PieceEncoder, load_tokenizer, piece_limit
+from dpe_mner.representations.pieces import PieceEncoder, piece_limit
 from dpe_mner.representations.text import TextEncoder
+from dpe_mner.representations.tokenizer import load_tokenizer
 from dpe_mner.settings import EncoderSettings, Section
 from dpe_mner.types import Post
 

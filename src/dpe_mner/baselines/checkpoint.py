@@ -14,8 +14,9 @@ from transformers import AutoConfig
 from dpe_mner.baselines.build import BuiltBaseline, Description, with_encoder, with_words
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.errors import InputError
-from dpe_mner.representations.pieces import load_tokenizer
+from dpe_mner.representations.encoders import new_encoder
 from dpe_mner.representations.text import TextEncoder
+from dpe_mner.representations.tokenizer import load_tokenizer
 from dpe_mner.settings import parse_section
 
 DESCRIPTION, WEIGHTS = "baseline.json", "model.safetensors"
@@ -73,7 +74,7 @@ def load_baseline(folder: str | os.PathLike[str]) -> BuiltBaseline:
     description = _read_description(root)
     tokenizer = load_tokenizer(str(root))
     if description.has_encoder:
-        text_encoder = TextEncoder(AutoConfig.from_pretrained(str(root)), description.encoder)
+        text_encoder = TextEncoder(new_encoder(AutoConfig.from_pretrained(str(root))), description.encoder)
         baseline = with_encoder(description, tokenizer, text_encoder)
     else:
         baseline = with_words(description, tokenizer, torch.zeros(len(tokenizer), dtype=torch.bool))

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from dpe_mner.model import TrainingOutput
 from dpe_mner.reasoning.rows import Row
 from dpe_mner.representations.batch import Batch
-from dpe_mner.representations.text import TextEncoder, load_pretrained
+from dpe_mner.representations.encoders import load_pretrained, new_encoder
+from dpe_mner.representations.text import TextEncoder
 from dpe_mner.settings import EncoderSettings
 
 
@@ -50,6 +51,6 @@ def pretrained_text_encoder(name: str, settings: EncoderSettings) -> TextEncoder
         InputError: If the encoder cannot be loaded.
     """
     config, pretrained = load_pretrained(name)
-    encoder = TextEncoder(config, settings)
+    encoder = TextEncoder(new_encoder(config), settings)
     encoder.load_encoder(pretrained)
     return encoder

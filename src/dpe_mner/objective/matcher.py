@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from dpe_mner.reasoning.heads import ReasoningOutput
@@ -55,6 +54,8 @@ class HungarianMatcher:
 
     def _solve(self, cost: Tensor, gold: GoldSpans, others: Tensor | None) -> Tensor:
         """Solve one assignment a post; predictions left over keep ``others``, or -1."""
+        from scipy.optimize import linear_sum_assignment  # half a second that only training needs
+
         costs, counts = cost.cpu().numpy(), gold.count.cpu().numpy()
         B, N, _ = costs.shape
         assigned = np.full((B, N), -1, dtype=np.int64) if others is None else others.cpu().numpy().copy()

@@ -21,6 +21,7 @@ from dpe_mner.errors import InputError
 from dpe_mner.inputs import PostLike, as_posts
 from dpe_mner.representations.padding import PAD, groups_of_like_shape, padded, round_up
 from dpe_mner.representations.pieces import PieceEncoder, Window
+from dpe_mner.representations.tokenizer import PlainTokenizer
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.types import Entity, Post
 
@@ -28,32 +29,6 @@ FORMAT = 1
 _DIGITS = 3
 
 Row = tuple[int, int, int, float]  # first word, last word, class, score
-
-
-class PlainTokenizer:
-    """What :class:`PieceEncoder` needs of a tokenizer, on the tokenizers library alone.
-
-    Args:
-        path: ``tokenizer.json``.
-        pad_id: Padding piece.
-        unknown_id: Piece of what the vocabulary lacks.
-    """
-
-    def __init__(self, path: str, *, pad_id: int | None, unknown_id: int | None) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(path)
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self.pad_token_id = pad_id
-        self.unk_token_id = unknown_id
-
-    def __call__(self, text: str | list[str], *, add_special_tokens: bool = True) -> dict[str, Any]:
-        """Pieces of a text or of a list of texts."""
-        if isinstance(text, str):
-            return {"input_ids": self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
-        found = self._tokenizer.encode_batch(text, add_special_tokens=add_special_tokens)
-        return {"input_ids": [encoding.ids for encoding in found]}
 
 
 class OnnxModel:

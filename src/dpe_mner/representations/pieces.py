@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from dpe_mner.data.words import Words, split_text
-from dpe_mner.errors import InputError
 from dpe_mner.representations.word_shapes import character_codes, compound_parts, word_shape
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.types import Post
@@ -188,20 +187,3 @@ def piece_limit(encoder: Any) -> int:
     # RoBERTa's family starts its positions behind the padding index.
     reserved = (encoder.pad_token_id or 0) + 1 if "roberta" in encoder.model_type else 0
     return max(positions - reserved, 8)
-
-
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of an encoder or a checkpoint.
-
-    Args:
-        name: Folder or hub id.
-
-    Raises:
-        InputError: If there is none.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{name}: no usable tokenizer ({str(error).splitlines()[0]})") from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from dpe_mner.errors import InputError
 from dpe_mner.representations.batch import Batch, PieceBatch
+from dpe_mner.representations.bert import BertEncoder
 from dpe_mner.representations.word_features import CharacterConvolution
 from dpe_mner.representations.word_shapes import SHAPES
 from dpe_mner.settings import EncoderSettings
@@ -31,23 +32,22 @@ class TextEncoder(nn.Module):
     """Any BERT-like encoder, its pieces pooled to words.
 
     Args:
-        encoder: Its configuration.
+        encoder: The encoder, called as transformers' models are.
         settings: Pooling and word features.
     """
 
-    def __init__(self, encoder: PretrainedConfig, settings: EncoderSettings) -> None:
+    encoder: Any
+
+    def __init__(self, encoder: nn.Module, settings: EncoderSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.encoder = AutoModel.from_config(encoder)
-        width = encoder.hidden_size
+        self.encoder = encoder
+        width = self.width
         input_width = self.encoder.get_input_embeddings().embedding_dim  # ELECTRA's is narrower than its states
         self.shapes = nn.Embedding(SHAPES, input_width, padding_idx=0) if settings.word_shapes else None
         self.characters = CharacterConvolution(width) if settings.characters else None
         if self.shapes is not None:
             nn.init.zeros_(self.shapes.weight)
-
-        if getattr(self.encoder, "pooler", None) is not None:
-            self.encoder.pooler = None  # nothing reads it
 
     def load_encoder(self, pretrained: nn.Module) -> None:
         """Take the weights of a pretrained encoder of the same configuration."""
@@ -72,7 +72,7 @@ class TextEncoder(nn.Module):
         # An empty row (no caption) still needs one open key: attention over nothing is not a number.
         mask = pieces.mask.clone()
         mask[:, 0] = True
-        output = encoder(inputs_embeds=embedded, attention_mask=attention_mask(self.encoder.config, mask))
+        output = encoder(inputs_embeds=embedded, attention_mask=attention_mask(self.encoder, mask))
         return output.last_hidden_state * pieces.mask[..., None].to(output.last_hidden_state.dtype)
 
     def forward(self, batch: Batch) -> TextStates:
@@ -91,25 +91,28 @@ class TextEncoder(nn.Module):
         return TextStates(x_t=x_t, word_mask=batch.word_mask, x_g=states[:, :1])
 
 
-def attention_mask(config: PretrainedConfig, mask: Tensor) -> Tensor:
+def attention_mask(encoder: Any, mask: Tensor) -> Tensor:
     """The mask as an encoder wants it.
 
     transformers looks into a flat mask whether all of it is open, and a GPU must wait for that answer. Encoders known
     to attend from everywhere to everywhere get the mask of every pair instead, which is taken as it is.
 
     Args:
-        config: The encoder's.
+        encoder: The encoder.
         mask: True at real pieces. *Shape:* (B, S)
 
     Returns:
-        *Shape:* (B, 1, S, S), or (B, S) as integers.
+        *Shape:* (B, 1, S, S), or (B, S).
     """
+    if isinstance(encoder, BertEncoder):
+        return mask
+    config = encoder.config
     if config.model_type in _FULL_ATTENTION and config._attn_implementation == "sdpa":
         return mask[:, None, None, :].expand(-1, -1, mask.shape[1], -1)
     return mask.to(torch.long)
 
 
-def first_layers(encoder: PreTrainedModel, count: int | None) -> nn.Module:
+def first_layers(encoder: Any, count: int | None) -> nn.Module:
     """The encoder with its first layers only, sharing every weight; made in microseconds, so for each use anew.
 
     Args:
@@ -138,22 +141,6 @@ def _with_module(module: nn.Module, path: list[str], replacement: nn.Module) -> 
     twin = copy.copy(module)
     twin._modules = {**module._modules, head: _with_module(module.get_submodule(head), rest, replacement)}
     return twin
-
-
-def load_pretrained(name: str) -> tuple[PretrainedConfig, nn.Module]:
-    """Configuration and float32 weights of a pretrained encoder.
-
-    Args:
-        name: Hub id or folder.
-
-    Raises:
-        InputError: If it cannot be loaded.
-    """
-    try:
-        return AutoConfig.from_pretrained(name), AutoModel.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"encoder {name!r}: cannot be loaded ({reason}); give a hub id or a folder") from None
 
 
 def pool_pieces(states: Tensor, word_index: Tensor, words: int, *, first: bool = False) -> Tensor:

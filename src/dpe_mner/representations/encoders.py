@@ -1,0 +1,72 @@
+"""Text encoders: transformers' classes for training and for any family; for a quick start, BERT without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from dpe_mner.errors import InputError
+from dpe_mner.representations.bert import BertEncoder, BertSizes
+
+if TYPE_CHECKING:  # imported where it is used: it takes seconds
+    from transformers import PretrainedConfig
+
+
+def encoder_config(encoder: Mapping[str, Any]) -> PretrainedConfig:
+    """Transformers' configuration object from its own ``to_dict``.
+
+    Raises:
+        InputError: If it does not say which family it belongs to.
+    """
+    from transformers import AutoConfig
+
+    values = dict(encoder)
+    kind = values.pop("model_type", None)
+    if not isinstance(kind, str):
+        raise InputError("config.json: encoder has no model_type; it must be the encoder's own config.json")
+    return AutoConfig.for_model(kind, **values)
+
+
+def new_encoder(config: PretrainedConfig) -> nn.Module:
+    """Transformers' model with fresh weights, without the pooler that nothing reads."""
+    from transformers import AutoModel
+
+    encoder: Any = AutoModel.from_config(config)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return cast(nn.Module, encoder)
+
+
+def quick_encoder(encoder: Mapping[str, Any]) -> BertEncoder | None:
+    """The same encoder without transformers, or None if its family needs transformers."""
+    sizes = BertSizes.of(encoder)
+    return None if sizes is None else BertEncoder(sizes)
+
+
+def transformers_encoder(encoder: nn.Module, config: PretrainedConfig) -> nn.Module:
+    """An encoder of transformers' with the weights, the device and the mode of another one."""
+    made = new_encoder(config)
+    made.load_state_dict(encoder.state_dict())
+    like = next(encoder.parameters())
+    return made.to(like.device, like.dtype).train(encoder.training)
+
+
+def load_pretrained(name: str) -> tuple[PretrainedConfig, nn.Module]:
+    """Configuration and float32 weights of a pretrained encoder.
+
+    Args:
+        name: Hub id or folder.
+
+    Raises:
+        InputError: If it cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        return AutoConfig.from_pretrained(name), AutoModel.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"encoder {name!r}: cannot be loaded ({reason}); give a hub id or a folder") from None
