@@ -247,6 +247,18 @@ def test_spans_at_inference_are_free(build, posts):
     assert model.reason(batch, spans=5).steps[0].output.types.shape[1] == 5
 
 
+def test_attention_over_one_key_is_its_value_whatever_the_query():
+    torch.manual_seed(0)
+    attention = Attention(width=8, heads=2, dropout=0.0)
+    queries, context = torch.randn(2, 5, 8), torch.randn(2, 1, 8)
+    alone = attention(queries, context)
+    torch.testing.assert_close(alone, attention(queries, context, torch.ones(2, 1, dtype=torch.bool)))
+    assert alone.shape == queries.shape
+    assert not torch.equal(alone[0], alone[1])
+    attention.dropout = 0.5  # drops the one key or doubles it
+    assert not torch.allclose(attention(queries, context), alone)
+
+
 def test_attention_dropout_is_its_own(build):
     def rates(**fusion):
         network = build(fusion={"dropout": 0.2, **fusion}).network

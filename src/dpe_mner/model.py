@@ -25,7 +25,7 @@ from dpe_mner.predictor import PredictionOptions, Predictor
 from dpe_mner.reasoning.loop import SpanStep, run_steps
 from dpe_mner.reasoning.network import ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
-from dpe_mner.representations.batch import Batch, ImageFeatures, PieceBatch
+from dpe_mner.representations.batch import Batch, ImageFeatures
 from dpe_mner.representations.bert import BertEncoder
 from dpe_mner.representations.encoders import load_pretrained, new_encoder, transformers_encoder
 from dpe_mner.representations.pieces import PieceEncoder, piece_limit
@@ -156,15 +156,16 @@ class DPEMNERModel(SavedModel):
 
     def encode(self, batch: Batch) -> tuple[TextStates, VisualGrains]:
         """All six representations that do not depend on spans: x_t, x_g, y_c, y_ct, y_f, y_ft."""
-        text = self.text_encoder(batch)
-        encoded = {"c": self._encode_text(batch.caption), "f": self._encode_text(batch.tags)}
+        visual = {j: pieces for j, pieces in (("c", batch.caption), ("f", batch.tags)) if pieces is not None}
+        embedded, *visual_embedded = self.text_encoder.embed(batch.text, *visual.values())
+        text = self.text_encoder(batch, embedded)
+        layers = self.settings.encoder.caption_layers
+        encoded = {
+            j: (self.text_encoder.states(pieces, states, layers=layers), pieces.mask)
+            for (j, pieces), states in zip(visual.items(), visual_embedded, strict=True)
+        }
         images = {"c": _image(batch.coarse), "f": _image(batch.fine)}
         return text, self.network.project_visual(encoded, images, text.x_t)
-
-    def _encode_text(self, pieces: PieceBatch | None) -> tuple[Tensor, Tensor] | None:
-        if pieces is None:
-            return None
-        return self.text_encoder.states(pieces, layers=self.settings.encoder.caption_layers), pieces.mask
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> TrainingOutput:
         """One training pass: noised gold in, the losses of eq. 20 out.

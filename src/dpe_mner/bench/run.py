@@ -154,6 +154,7 @@ class Bench:
         trains; ``own``: the checkpoint's spans and passes.
         """
         model = self.model
+        model.use_transformers()  # as training does
         kept = model.settings
         noise = kept.noise.model_copy(update={"spans": _TRAIN_SPANS})
         once = kept.loss.model_copy(update={"unroll": 1})

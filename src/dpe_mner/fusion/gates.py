@@ -20,4 +20,4 @@ class GatedSum(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """*Shape:* (B, L, h) for both and for the result."""
         gate = torch.sigmoid(self.gate(torch.cat([a, b], dim=-1)))
-        return gate * a + (1 - gate) * b
+        return b + gate * (a - b)

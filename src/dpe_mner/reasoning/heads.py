@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dpe_mner.reasoning.nearness import Nearness
+from dpe_mner.reasoning.pooling import mapped_words
 from dpe_mner.reasoning.span_table import SpanTable, expected_classes
 from dpe_mner.settings import HeadSettings
 
@@ -137,20 +139,34 @@ class EntityHeads(nn.Module):
             right = right + self.nearness.given_left(left.softmax(-1))
         right = right.masked_fill(closed, float("-inf"))
         if self.pointed is not None:
-            kind = self.pointed(torch.cat([kind, self._pointed_words(left, right, words, table, word_mask)], dim=-1))
+            kind = self._with_pointed_words(self.pointed, kind, left, right, words, table, word_mask)
         return ReasoningOutput(left=left, right=right, types=self.types(kind).float(), tags=tags, table=table)
 
-    def _pointed_words(
-        self, left: Tensor, right: Tensor, words: Tensor, table: Tensor | None, word_mask: Tensor
+    def _with_pointed_words(
+        self,
+        pointed: nn.Sequential,
+        kind: Tensor,
+        left: Tensor,
+        right: Tensor,
+        words: Tensor,
+        table: Tensor | None,
+        word_mask: Tensor,
     ) -> Tensor:
-        """States of the softly pointed-at first and last word and of the words between. *Shape:* (B, N, ...)."""
+        """Type features with the softly pointed-at first and last word and the words between. *Shape:* (B, N, h)."""
         p_left, p_right = left.softmax(-1), right.softmax(-1)
         inside = p_left.cumsum(-1) * p_right.flip(-1).cumsum(-1).flip(-1)
-        inside = inside / inside.sum(-1, keepdim=True).clamp(min=1e-6)
-        parts = [p.to(words.dtype) @ words for p in (p_left, p_right, inside)]
+        weights = [p_left, p_right, inside / inside.sum(-1, keepdim=True).clamp(min=1e-6)]
+        pooled = [words] * 3
         if self.tagger is not None:  # would the entity go on behind its last word?
-            following = functional.pad(p_right[..., :-1], (1, 0)) * word_mask[:, None]
-            parts.append(following.to(words.dtype) @ words[..., -self.tag_count :])
+            weights.append(functional.pad(p_right[..., :-1], (1, 0)) * word_mask[:, None])
+            pooled.append(words[..., -self.tag_count :])
+        expand = cast(nn.Linear, pointed[0])
+        parts = [kind, *pooled] if table is None else [kind, *pooled, table]
+        columns = expand.weight.split([part.shape[-1] for part in parts], dim=1)
+        mapped = functional.linear(kind, columns[0], expand.bias)
+        among_words = mapped_words(pooled, columns[1 : 1 + len(pooled)])
+        mapped = mapped + torch.cat(weights, dim=-1).to(among_words.dtype) @ among_words
         if table is not None:
-            parts.append(expected_classes(p_left, p_right, table.float().softmax(-1)).to(words.dtype))
-        return torch.cat(parts, dim=-1)
+            classes = expected_classes(p_left, p_right, table.float().softmax(-1)).to(words.dtype)
+            mapped = mapped + functional.linear(classes, columns[-1])
+        return cast(Tensor, pointed[1:](mapped))

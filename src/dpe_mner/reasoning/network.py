@@ -21,6 +21,7 @@ from dpe_mner.fusion.static import StaticFusion
 from dpe_mner.fusion.top import TopLayer
 from dpe_mner.fusion.visual import GrainStates, VisualProjection, VisualStates
 from dpe_mner.reasoning.heads import EntityHeads, ReasoningOutput
+from dpe_mner.reasoning.pooling import MeanAndEndsPooling, MeanPooling
 from dpe_mner.representations.text import TextStates
 from dpe_mner.settings import GRAINS, GRANULARITIES, FusionSettings, Granularity, Settings
 from dpe_mner.spans.time import TimeEmbedding
@@ -32,6 +33,7 @@ class Context:
 
     Attributes:
         x_t: Words, projected to h. *Shape:* (B, M, h)
+        span_words: What spans are pooled from. *Shape:* (B, M or 3M, h)
         word_mask: *Shape:* (B, M)
         x_t_m: x_t^m at each of the K times. *Shape:* (K, B, M, h)
         x_g_m: x_g^m. *Shape:* (K, B, 1, h)
@@ -46,6 +48,7 @@ class Context:
     """
 
     x_t: Tensor
+    span_words: Tensor
     word_mask: Tensor
     x_t_m: Tensor
     x_g_m: Tensor
@@ -62,6 +65,7 @@ class Context:
         """The context of some of the posts."""
         return Context(
             x_t=self.x_t[index],
+            span_words=self.span_words[index],
             word_mask=self.word_mask[index],
             x_t_m=self.x_t_m[:, index],
             x_g_m=self.x_g_m[:, index],
@@ -111,8 +115,8 @@ class ReasoningNetwork(nn.Module):
             self.fusion = nn.ModuleDict({i: GranularityFusion(width=width, settings=fusion) for i in GRANULARITIES})
         else:
             self.static_fusion = nn.ModuleDict({i: StaticFusion(width=width, settings=fusion) for i in ("t", "g")})
-        pooled = 3 if settings.heads.span_pooling == "mean+ends" else 1
-        self.span_projection = nn.Linear(pooled * width, width) if pooled > 1 else nn.Identity()
+        ends = settings.heads.span_pooling == "mean+ends"
+        self.span_projection = MeanAndEndsPooling(width) if ends else MeanPooling()
         self.span_aggregator = SpanAggregator(
             width=width, heads=fusion.heads, ratio=fusion.aggregator_mlp_ratio, dropout=fusion.dropout
         )
@@ -128,12 +132,12 @@ class ReasoningNetwork(nn.Module):
 
     def project_visual(
         self,
-        encoded: dict[str, tuple[Tensor, Tensor] | None],
+        encoded: dict[str, tuple[Tensor, Tensor]],
         images: dict[str, tuple[Tensor, Tensor] | None],
         like: Tensor,
     ) -> VisualGrains:
         """All four visual representations at width h. ``encoded``: y_ct and y_ft; ``images``: y_c and y_f."""
-        return {j: self.visual_projection(j, images[j], encoded[j], like) for j in GRAINS}
+        return {j: self.visual_projection(j, images[j], encoded.get(j), like) for j in GRAINS}
 
     def prepare(self, text: TextStates, visual: VisualGrains, times: Tensor, s: Tensor) -> Context:
         """Token and sentence branches for K times in one batched pass.
@@ -158,6 +162,7 @@ class ReasoningNetwork(nn.Module):
         relevance = torch.stack([token_relevance, sentence_relevance], dim=1)
         return Context(
             x_t=x_t,
+            span_words=self.span_projection.words(x_t),
             word_mask=text.word_mask,
             x_t_m=x_t_m,
             x_g_m=x_g_m,
@@ -196,11 +201,7 @@ class ReasoningNetwork(nn.Module):
 
     def _span_states(self, context: Context, step: int, spans: Tensor, beliefs: Tensor | None) -> Tensor:
         """x_s: mean pool over the current spans, SpanAggr with x_t, E_t (2.2.1). *Shape:* (B, N, h)."""
-        pooled = pool_spans(context.x_t, spans)
-        if self.settings.heads.span_pooling == "mean+ends":
-            ends = torch.gather(context.x_t, 1, spans.flatten(1)[..., None].expand(-1, -1, self.width))  # (B, 2N, h)
-            pooled = torch.cat([pooled, ends.view(*spans.shape[:2], -1)], dim=-1)
-        x_s = self.span_projection(pooled)
+        x_s = self.span_projection(context.span_words, spans)
         if self.beliefs is not None and beliefs is not None:
             x_s = x_s + self.beliefs(beliefs.to(x_s.dtype))
         return self.span_aggregator(x_s, context.x_t, context.word_mask) + context.time[step]
@@ -246,14 +247,6 @@ def _bottlenecks(width: int, fusion: FusionSettings) -> nn.ModuleDict:
             for j in (GRAINS if fusion.decompose else ("c",))
         }
     )
-
-
-def pool_spans(x_t: Tensor, spans: Tensor) -> Tensor:
-    """Mean of the words of each span, its ends in any order. *Shapes:* (B, M, h), (B, N, 2) -> (B, N, h)."""
-    spans = torch.sort(spans, dim=-1).values
-    word = torch.arange(x_t.shape[1], device=x_t.device)[None, None, :]
-    inside = ((word >= spans[..., :1]) & (word <= spans[..., 1:])).to(x_t.dtype)
-    return (inside @ x_t) / inside.sum(-1, keepdim=True).clamp(min=1)
 
 
 def _repeat_grain(grain: GrainStates, times: int) -> GrainStates:

@@ -59,32 +59,47 @@ class TextEncoder(nn.Module):
         """Width e of the encoder's states."""
         return int(self.encoder.config.hidden_size)
 
-    def states(self, pieces: PieceBatch, *, layers: int | None = None) -> Tensor:
+    def embed(self, *parts: PieceBatch) -> list[Tensor]:
+        """Embedded pieces of several texts, in one lookup: the gradient of each is as large as the whole table.
+
+        Returns:
+            For each part *Shape:* (B, S, e)
+        """
+        embedded = self.encoder.get_input_embeddings()(torch.cat([part.ids.flatten() for part in parts]))
+        if self.shapes is not None:
+            embedded = embedded + self.shapes(torch.cat([part.shapes.flatten() for part in parts]))
+        split = embedded.split([part.ids.numel() for part in parts])
+        return [states.view(*part.ids.shape, -1) for states, part in zip(split, parts, strict=True)]
+
+    def states(self, pieces: PieceBatch, embedded: Tensor, *, layers: int | None = None) -> Tensor:
         """Hidden states after the last layer, or after the first ``layers``; zero on rows without a piece.
+
+        Args:
+            pieces: Of one text a post.
+            embedded: What :meth:`embed` makes of them. *Shape:* (B, S, e)
+            layers: How many; all when not given.
 
         Returns:
             *Shape:* (B, S, e)
         """
         encoder = first_layers(self.encoder, layers)
-        embedded = self.encoder.get_input_embeddings()(pieces.ids)
-        if self.shapes is not None:
-            embedded = embedded + self.shapes(pieces.shapes)
         # An empty row (no caption) still needs one open key: attention over nothing is not a number.
         mask = pieces.mask.clone()
         mask[:, 0] = True
         output = encoder(inputs_embeds=embedded, attention_mask=attention_mask(self.encoder, mask))
         return output.last_hidden_state * pieces.mask[..., None].to(output.last_hidden_state.dtype)
 
-    def forward(self, batch: Batch) -> TextStates:
+    def forward(self, batch: Batch, embedded: Tensor | None = None) -> TextStates:
         """Encode the posts.
 
         Args:
             batch: B posts.
+            embedded: Their embedded pieces, if :meth:`embed` made them with others. *Shape:* (B, S, e)
 
         Returns:
             x_t, its mask, and x_g.
         """
-        states = self.states(batch.text)
+        states = self.states(batch.text, self.embed(batch.text)[0] if embedded is None else embedded)
         x_t = pool_pieces(states, batch.text.word_index, batch.words, first=self.settings.pooling == "first")
         if self.characters is not None and batch.characters is not None:
             x_t = x_t + self.characters(batch.characters).to(x_t.dtype)
