@@ -39,8 +39,8 @@ def main() -> None:
 
         setattr(owner, name, timed)
 
-    watch(model.text_encoder, "states", "encoder, posts and captions")
-    watch(model, "_encode_text", "  of that, captions and tags")
+    watch(model, "encode", "encoder, posts and captions")
+    watch(model.text_encoder, "forward", "  of that, posts")
     watch(model.network, "prepare", "what no span changes (prepare)")
     watch(model.network, "forward", "span branch and top layer, all steps")
     for i, name in (("t", "token"), ("g", "sentence"), ("s", "span")):

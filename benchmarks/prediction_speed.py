@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+from collections.abc import Callable
 
 import torch
 
 import dpe_mner
+from dpe_mner.bench.clock import in_turns
 from dpe_mner.data.dataset import load_dataset
 from dpe_mner.data.words import words_of
 from dpe_mner.predictor import PredictionOptions, Predictor, batches_of_like_shape, collate_windows
+from dpe_mner.representations.encoders import transformers_encoder
 
 
 def main() -> None:
@@ -35,29 +36,28 @@ def main() -> None:
         for batch in batches_of_like_shape(windows, arguments.batch_size)
     ]
 
+    transformers = transformers_encoder(model.text_encoder.encoder, model.config.encoder_config())
+
     @torch.inference_mode()
-    def encoder_alone() -> None:
+    def encode(encoder: Callable[..., object]) -> None:
         for batch in batches:
-            model.text_encoder.encoder(input_ids=batch.text.ids, attention_mask=batch.text.mask.long())
+            encoder(input_ids=batch.text.ids, attention_mask=batch.text.mask.long())
 
     def predict(steps: int) -> None:
         list(predictor(posts, PredictionOptions(steps=steps or None, batch_size=arguments.batch_size)))
 
-    encoder_alone()
-    predict(0)
-    times: dict[int | None, list[float]] = {}
-    for _ in range(arguments.repeats):  # in turn, so that a drifting machine touches all alike
-        for steps in (None, *arguments.steps):
-            started = time.perf_counter()
-            encoder_alone() if steps is None else predict(steps)
-            times.setdefault(steps, []).append(time.perf_counter() - started)
-    base = statistics.median(times[None])
-    print(f"{len(posts)} posts, {len(batches)} batches, {arguments.threads} threads, torch {torch.__version__}")
-    print(f"{'bare encoder, posts only':30} {base:7.2f} s")
+    base = "bare encoder, posts only"
+    works: dict[str, Callable[[], None]] = {
+        base: lambda: encode(model.text_encoder.encoder),
+        "the same by transformers": lambda: encode(transformers),
+    }
     for steps in arguments.steps:
-        seconds = statistics.median(times[steps])
         name = f"predict, {steps or model.settings.reasoning.steps} steps{'' if steps else ' (default)'}"
-        print(f"{name:30} {seconds:7.2f} s  {seconds / base:5.2f}x  {len(posts) / seconds:7.0f} posts/s")
+        works[name] = lambda steps=steps: predict(steps)  # type: ignore[misc]
+    seconds = in_turns(works, repeats=arguments.repeats, device=model.device)
+    print(f"{len(posts)} posts, {len(batches)} batches, {arguments.threads} threads, torch {torch.__version__}")
+    for name, spent in seconds.items():
+        print(f"{name:30} {spent:7.2f} s  {spent / seconds[base]:5.2f}x  {len(posts) / spent:7.0f} posts/s")
 
 
 if __name__ == "__main__":
