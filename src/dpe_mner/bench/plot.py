@@ -15,7 +15,7 @@ def plot_scaling(table: Mapping[str, Mapping[str, float]], path: Path) -> None:
         InputError: If matplotlib is missing or the file cannot be written.
     """
     figure = require_matplotlib()(figsize=(7, 4.5), layout="constrained")
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import StrMethodFormatter
 
     axes = figure.subplots()
     for name, times in table.items():
@@ -23,8 +23,8 @@ def plot_scaling(table: Mapping[str, Mapping[str, float]], path: Path) -> None:
         axes.plot(sizes, list(times.values()), marker="o", label=name.replace("_", " "))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set(xlabel="size of what grows (the others stay)", ylabel="milliseconds a call")
     axes.grid(alpha=0.3)
     axes.legend(title="what grows")
