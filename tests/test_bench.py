@@ -97,6 +97,17 @@ def test_training_is_measured_at_sixty_and_its_own_spans_and_leaves_the_model_as
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_picture_tokens_are_as_many_as_asked_for_and_are_read(build):
+    model = build()
+    seen = []
+    reason = model.reason
+    model.reason = lambda batch: seen.append((len(batch), batch.coarse)) or reason(batch)
+    Bench(model, sample_posts(4), repeats=1)._call_of_size("picture_tokens", 9)()
+    ((posts, coarse),) = seen
+    assert coarse.features.shape == (posts, 9, model.settings.fusion.coarse_image_size)
+    assert coarse.mask.all()
+
+
 def test_made_up_gold_lies_inside(build):
     batch = with_gold(batches_of(build(), posts_of_length(3, 7), 8)[0])
     assert int(batch.gold.spans.max()) < 7

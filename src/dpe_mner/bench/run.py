@@ -11,7 +11,7 @@ import torch
 
 from dpe_mner.bench.clock import in_turns, percentile, wait_for
 from dpe_mner.bench.memory import peak_process_memory
-from dpe_mner.bench.workload import batches_of, one_batch, posts_of_length, sample_posts, with_gold
+from dpe_mner.bench.workload import batches_of, one_batch, posts_of_length, sample_posts, with_gold, with_picture_tokens
 from dpe_mner.errors import InputError, nearest
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.predictor import PredictionOptions, Predictor
@@ -26,6 +26,7 @@ AXES: dict[str, tuple[int, ...]] = {
     "spans": (16, 60, 150),
     "steps": (1, 2, 5, 10),
     "caption_words": (4, 16, 48),
+    "picture_tokens": (16, 64, 256),
 }
 _TRAIN_BATCH, _TRAIN_SPANS = 32, 60
 _LATENCY_POSTS = 100
@@ -129,23 +130,30 @@ class Bench:
         return {"latency_ms": found}
 
     def scaling(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Milliseconds a call takes as one size grows and the others stay."""
+        """Milliseconds a call takes as one size grows and the others stay.
+
+        Picture tokens are random image features y_c, which any model takes, trained on them or not.
+        """
         table: dict[str, dict[str, float]] = {}
         for axis, sizes in AXES.items():
-            works: dict[str, Callable[[], object]] = {}
-            for size in sizes:
-                posts = posts_of_length(
-                    size if axis == "posts" else 64,
-                    size if axis == "words" else 16,
-                    caption_words=size if axis == "caption_words" else 12,
-                )
-                steps, spans = (size if axis == "steps" else None), (size if axis == "spans" else None)
-                works[str(size)] = lambda posts=posts, steps=steps, spans=spans: self._predict(  # type: ignore[misc]
-                    posts, steps=steps, spans=spans
-                )
+            works = {str(size): self._call_of_size(axis, size) for size in sizes}
             seconds = in_turns(works, repeats=self.repeats, device=self.device)
             table[axis] = {size: round(1000 * s, 2) for size, s in seconds.items()}
         return {"scaling_ms": table}
+
+    def _call_of_size(self, axis: str, size: int) -> Callable[[], object]:
+        posts = posts_of_length(
+            size if axis == "posts" else 64,
+            size if axis == "words" else 16,
+            caption_words=size if axis == "caption_words" else 12,
+        )
+        if axis == "picture_tokens":
+            batch = with_picture_tokens(
+                one_batch(self.model, posts), size, self.model.settings.fusion.coarse_image_size
+            )
+            return lambda: self.model.reason(batch)
+        steps, spans = (size if axis == "steps" else None), (size if axis == "spans" else None)
+        return lambda: self._predict(posts, steps=steps, spans=spans)
 
     def training(self) -> dict[str, Any]:
         """A training step at batch 32 against the bare encoder's forward and backward.

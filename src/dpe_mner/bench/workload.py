@@ -10,7 +10,7 @@ from dpe_mner.data.words import words_of
 from dpe_mner.demo import demo_posts
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.predictor import batches_of_like_shape, collate_windows
-from dpe_mner.representations.batch import Batch, GoldSpans
+from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures
 from dpe_mner.representations.collate import collate
 from dpe_mner.types import Post
 
@@ -65,3 +65,12 @@ def with_gold(batch: Batch) -> Batch:
     count = torch.full((B,), 2, device=last.device)
     tags = torch.zeros(B, M, dtype=torch.long, device=last.device).masked_fill(~batch.word_mask, -100)
     return replace(batch, gold=GoldSpans(spans.contiguous(), labels, count, tags))
+
+
+def with_picture_tokens(batch: Batch, count: int, channels: int) -> Batch:
+    """A batch with random image features y_c of so many tokens."""
+    import torch
+
+    B, device = len(batch), batch.lengths.device
+    features = torch.randn(B, count, channels, generator=torch.Generator().manual_seed(0)).to(device)
+    return replace(batch, coarse=ImageFeatures(features, torch.ones(B, count, dtype=torch.bool, device=device)))
