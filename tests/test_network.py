@@ -247,6 +247,15 @@ def test_spans_at_inference_are_free(build, posts):
     assert model.reason(batch, spans=5).steps[0].output.types.shape[1] == 5
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_predicting_knows_no_dropout_and_leaves_the_mode_as_it_was(build, posts, training):
+    model = build(fusion={"dropout": 0.9})
+    expected = model.eval().predict(posts[0], explain=True)
+    again = model.train(training).predict(posts[0], explain=True)
+    assert again.steps == expected.steps
+    assert {module.training for module in model.modules()} == {training}
+
+
 def test_attention_over_one_key_is_its_value_whatever_the_query():
     torch.manual_seed(0)
     attention = Attention(width=8, heads=2, dropout=0.0)

@@ -309,12 +309,14 @@ class DPEMNERModel(SavedModel):
         options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain)
         posts, single = as_posts(post, image=image, caption=caption, tags=tags)
         was_training = self.training
-        self.eval()
+        if was_training:  # asked of every module, which takes its time on a single post
+            self.eval()
         try:
             predictor = Predictor(self, self.pieces, self.pictures)
             results = list(with_progress(predictor(posts, options), posts))
         finally:
-            self.train(was_training)
+            if was_training:
+                self.train()
         answers = [result if explain else result.entities for result in results]
         return answers[0] if single else answers
 
