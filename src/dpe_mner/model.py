@@ -140,7 +140,7 @@ class DPEMNERModel(SavedModel):
 
     @cached_property
     def noise(self) -> NoiseProcess:
-        """Eq. 1. Built when first used: a loaded model is constructed without real tensors."""
+        """Eq. 1, made when first used."""
         noise = self.settings.noise
         return NoiseProcess(schedule=noise.beta_schedule, timesteps=noise.timesteps)
 
