@@ -244,15 +244,23 @@ def test_shipped_recipes_are_valid():
         "twitter2017",
         "twitter2015-minilm",
         "twitter2017-minilm",
+        "twitter2015-pictures",
         "twitter2017-pictures",
     }
     paper = recipes["twitter2017"]
     assert paper.encoder == "bert-base-cased"
     assert (paper.training.epochs, paper.training.batch_size, paper.training.learning_rate) == (100, 64, 2e-5)
     assert paper.settings == Recipe(encoder="x").settings
-    pictures = recipes["twitter2017-pictures"].settings.pictures
-    assert pictures.grid.model == "microsoft/resnet-152"
-    assert pictures.regions.grounding is not None
+    for dataset in ("twitter2015", "twitter2017"):
+        text, raw = recipes[dataset], recipes[f"{dataset}-pictures"]
+        pictures = raw.settings.pictures
+        assert pictures.grid.model == "microsoft/resnet-152"
+        assert pictures.regions.grounding is not None
+        assert (raw.encoder, raw.training) == (text.encoder, text.training)
+        assert raw.data.images == f"{dataset}_images"
+        assert raw.data.folder == text.data.folder
+        assert raw.data.label_map == text.data.label_map
+    assert recipes["twitter2015-pictures"].settings == recipes["twitter2017-pictures"].settings
     assert recipes["twitter2015"].data.label_map == {"OTHER": "MISC"}
 
 
