@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dpe_mner import Post
 from dpe_mner.baselines.build import KINDS, BuiltBaseline, Description, new_baseline
 from dpe_mner.baselines.crf import CrfHead, begin_orphans, legal_tags, tag_spans
-from dpe_mner.baselines.predict import predict_posts, score_predictions
+from dpe_mner.baselines.predict import predict_posts, validate_baseline
 from dpe_mner.baselines.span import span_candidates
 from dpe_mner.data.tags import read_tags, write_tags
 from dpe_mner.data.words import words_of
@@ -203,7 +203,7 @@ def test_each_overfits_a_handful_of_posts(built, kind):
         model(batch, generator).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    assert score_predictions(POSTS, predict_posts(baseline, POSTS)).overall.f1 == 100
+    assert validate_baseline(baseline, POSTS).report.overall.f1 == 100
 
 
 @pytest.mark.parametrize("kind", KINDS)

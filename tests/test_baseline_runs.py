@@ -19,7 +19,9 @@ from dpe_mner.baselines.glove import read_glove
 from dpe_mner.baselines.predict import predict_posts
 from dpe_mner.baselines.run import train_baseline
 from dpe_mner.baselines.settings import BaselineSettings
+from dpe_mner.data.gold import gold_of_posts
 from dpe_mner.training.recipe import Recipe
+from dpe_mner.training.validate import calibrated
 
 
 @pytest.fixture
@@ -61,6 +63,42 @@ def test_a_run_leaves_figures_predictions_and_a_loadable_baseline(recipe, tmp_pa
     assert all(set(row) == {"id", "entities", "warnings"} for row in rows)
     baseline = load_baseline(run)
     assert [p.as_dict() for p in predict_posts(baseline, POSTS)] == rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_threshold_is_chosen_as_for_our_model_and_kept(recipe, tmp_path, kind):
+    metrics = train_baseline(recipe, kind, settings=TINY, log=quiet)
+    run = tmp_path / "run"
+    every = predict_posts(load_baseline(run), POSTS, threshold=0.0)
+    validation = calibrated(gold_of_posts(POSTS), every)
+    assert metrics["threshold"] == validation.threshold == json.loads((run / "baseline.json").read_text())["threshold"]
+    assert metrics["f1"] == validation.calibrated.overall.f1
+    assert metrics["f1_without_threshold"] == validation.report.overall.f1
+    assert all({"threshold", "f1_without_threshold"} <= set(entry) for entry in metrics["history"])
+    kept = [(p.id, e.start, e.end) for p in predict_posts(load_baseline(run), POSTS) for e in p.entities]
+    assert kept == [
+        (p.id, e.start, e.end) for p in every for e in p.entities if e.score >= validation.threshold
+    ]  # what is stored is what is applied
+
+
+def test_a_stored_threshold_drops_what_scores_less_and_old_folders_have_none(recipe, tmp_path):
+    training = recipe.training.model_copy(update={"epochs": 25})  # until it finds something
+    train_baseline(recipe.model_copy(update={"training": training}), "bert-crf", settings=TINY, log=quiet)
+    file = tmp_path / "run" / "baseline.json"
+    values = json.loads(file.read_text())
+    del values["threshold"]  # as an earlier version wrote it
+    file.write_text(json.dumps(values))
+    every = predict_posts(load_baseline(file.parent), POSTS)
+    scores = sorted(e.score for p in every for e in p.entities)
+    assert scores
+    middle = scores[len(scores) // 2]
+    file.write_text(json.dumps(values | {"threshold": middle}))
+    left = [e.score for p in predict_posts(load_baseline(file.parent), POSTS) for e in p.entities]
+    assert sorted(left) == [score for score in scores if score >= middle]
+    for wrong in (-0.1, 1.5, "high"):
+        file.write_text(json.dumps(values | {"threshold": wrong}))
+        with pytest.raises(InputError, match=r"baseline\.json.*threshold"):
+            load_baseline(file.parent)
 
 
 @pytest.mark.parametrize("kind", ["bilstm-crf", "bert-span"])

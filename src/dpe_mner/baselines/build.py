@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dpe_mner.baselines.bert_crf import BertCrf
@@ -34,6 +35,7 @@ class Description(Section):
     labels: list[str]
     settings: BaselineSettings = BaselineSettings()
     encoder: EncoderSettings = EncoderSettings()
+    threshold: float = Field(default=0.0, ge=0, le=1, description="least score of an entity, chosen on validation")
 
     @property
     def classes(self) -> int:

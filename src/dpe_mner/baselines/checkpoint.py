@@ -18,17 +18,24 @@ from dpe_mner.representations.encoders import new_encoder
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.representations.tokenizer import load_tokenizer
 from dpe_mner.settings import parse_section
+from dpe_mner.training.folder import write_whole
 
 DESCRIPTION, WEIGHTS = "baseline.json", "model.safetensors"
 
 
 def save_description(baseline: BuiltBaseline, folder: Path) -> None:
-    """Write everything but the weights, which come with the first epoch."""
-    (folder / DESCRIPTION).write_text(baseline.description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    """Write everything but weights and threshold, which come with the first epoch."""
+    save_threshold(baseline.description, folder, baseline.description.threshold)
     baseline.pieces.tokenizer.save_pretrained(folder)
     text_encoder = getattr(baseline.model, "text_encoder", None)
     if isinstance(text_encoder, TextEncoder):
         text_encoder.encoder.config.save_pretrained(folder)
+
+
+def save_threshold(description: Description, folder: Path, threshold: float) -> None:
+    """Write what a baseline is, with the threshold it predicts with; a reader never meets half a file."""
+    chosen = description.model_copy(update={"threshold": threshold})
+    write_whole(folder / DESCRIPTION, chosen.model_dump_json(indent=2) + "\n")
 
 
 def save_weights(model: Baseline, folder: Path, *, half: bool = False) -> None:
@@ -84,14 +91,14 @@ def load_baseline(folder: str | os.PathLike[str]) -> BuiltBaseline:
 
 
 def check_same(description: Description, folder: Path) -> None:
-    """Refuse to go on with a run of another baseline.
+    """Refuse to go on with a run of another baseline; the threshold is what the run found out, not what it is.
 
     Raises:
         InputError: If kind, labels or settings differ from those the run began with.
     """
     began = _read_description(folder)
     for name in Description.model_fields:
-        if getattr(began, name) != getattr(description, name):
+        if name != "threshold" and getattr(began, name) != getattr(description, name):
             raise InputError(f"{folder}: holds a run of another baseline ({name} differs); choose another output")
 
 

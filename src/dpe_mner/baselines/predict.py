@@ -11,22 +11,24 @@ import torch
 from dpe_mner.baselines.build import BuiltBaseline
 from dpe_mner.data.gold import gold_of_posts
 from dpe_mner.data.words import words_of
-from dpe_mner.evaluation.run import Answers
-from dpe_mner.evaluation.score import Report
 from dpe_mner.predictor import batches_of_like_shape, collate_windows, merge_windows
 from dpe_mner.reasoning.rows import Row
 from dpe_mner.representations.pieces import Window
+from dpe_mner.training.validate import Validation, above, calibrated
 from dpe_mner.types import Post, Prediction
 
 
 @torch.no_grad()  # not inference mode: the CRF's marginals are gradients
-def predict_posts(baseline: BuiltBaseline, posts: Iterable[Post], *, batch_size: int = 64) -> list[Prediction]:
+def predict_posts(
+    baseline: BuiltBaseline, posts: Iterable[Post], *, batch_size: int = 64, threshold: float | None = None
+) -> list[Prediction]:
     """Entities of posts, in order.
 
     Args:
         baseline: Left in the mode it is in.
         posts: Captions, tags and pictures are not read.
         batch_size: Windows computed together; never changes an answer.
+        threshold: Least score of an entity; the one chosen on validation when not given.
     """
     model, pieces = baseline.model, baseline.pieces
     posts = [text_only(post) for post in posts]
@@ -41,7 +43,7 @@ def predict_posts(baseline: BuiltBaseline, posts: Iterable[Post], *, batch_size:
         for window, result in zip(batch, rows, strict=True):
             found[window.post].append((window, result))
     model.train(was_training)
-    return [
+    predictions = [
         Prediction(
             id=post.id,
             text=words[i].text,
@@ -52,6 +54,7 @@ def predict_posts(baseline: BuiltBaseline, posts: Iterable[Post], *, batch_size:
         )
         for i, post in enumerate(posts)
     ]
+    return above(predictions, baseline.description.threshold if threshold is None else threshold)
 
 
 def text_only(post: Post) -> Post:
@@ -59,6 +62,7 @@ def text_only(post: Post) -> Post:
     return replace(post, caption=None, tags=None, image=None)
 
 
-def score_predictions(posts: Sequence[Post], predictions: Sequence[Prediction]) -> Report:
-    """Strict scores of predictions of labelled posts."""
-    return Answers(list(posts), gold_of_posts(posts), list(predictions)).report
+def validate_baseline(baseline: BuiltBaseline, posts: Sequence[Post], *, batch_size: int = 64) -> Validation:
+    """Scores on labelled posts without a threshold and with the one that is best on them, as our model has them."""
+    found = predict_posts(baseline, posts, batch_size=batch_size, threshold=0.0)
+    return calibrated(gold_of_posts(posts), found)

@@ -11,8 +11,8 @@ from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from dpe_mner.baselines.build import BuiltBaseline, Description, known_kind, new_baseline
-from dpe_mner.baselines.checkpoint import check_same, load_weights, save_description
-from dpe_mner.baselines.predict import predict_posts, score_predictions, text_only
+from dpe_mner.baselines.checkpoint import check_same, load_weights, save_description, save_threshold
+from dpe_mner.baselines.predict import predict_posts, text_only, validate_baseline
 from dpe_mner.baselines.settings import BaselineSettings
 from dpe_mner.baselines.trainer import BaselineTrainer
 from dpe_mner.checkpoint import check_known_labels
@@ -77,7 +77,8 @@ def train_baseline(
         _tell_too_long(examples, description.settings.span.max_length, log=log)
     output.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, output)
-    save_description(baseline, output)
+    if checkpoint is None:  # else it is there, with the threshold of the best epoch so far
+        save_description(baseline, output)
     trainer = BaselineTrainer(
         baseline=baseline,
         examples=examples,
@@ -107,23 +108,29 @@ def _finish(
     seconds: float,
     log: Log,
 ) -> dict[str, Any]:
-    """Predict with the chosen weights; write predictions and metrics."""
+    """Calibrate and predict with the chosen weights; write threshold, predictions and metrics."""
     output = Path(recipe.output)
-    description = baseline.description
-    predictions = predict_posts(baseline, validation_data.posts, batch_size=recipe.training.eval_batch_size)
-    write_predictions(predictions, output)
-    report = score_predictions(validation_data.posts, predictions)
+    description, posts, batch_size = baseline.description, validation_data.posts, recipe.training.eval_batch_size
+    # Once more: weights stored as float16 may score a little differently.
+    validation = validate_baseline(baseline, posts, batch_size=batch_size)
+    save_threshold(description, output, validation.threshold)
+    write_predictions(predict_posts(baseline, posts, batch_size=batch_size, threshold=validation.threshold), output)
     metrics = {
         "name": description.settings.name or f"{recipe.name}, {description.kind}",
         "baseline": description.kind,
         "encoder": recipe.encoder if description.has_encoder else None,
         "labels": description.labels,
-        **common_metrics(recipe, report, train=training_data, valid=validation_data, seconds=seconds),
+        **common_metrics(recipe, validation.calibrated, train=training_data, valid=validation_data, seconds=seconds),
+        "f1_without_threshold": validation.report.overall.f1,
+        "threshold": validation.threshold,
         "settings": description.settings.model_dump(),
         "parameters": baseline.parameters,
     }
     write_metrics(metrics, output)
-    log(f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}; saved to {output}")
+    log(
+        f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}, "
+        f"threshold {validation.threshold}; saved to {output}"
+    )
     return metrics
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dpe_mner.baselines.build import BuiltBaseline
-from dpe_mner.baselines.checkpoint import save_weights
-from dpe_mner.baselines.predict import predict_posts, score_predictions
+from dpe_mner.baselines.checkpoint import save_threshold, save_weights
+from dpe_mner.baselines.predict import validate_baseline
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.training.examples import Example, ExampleCollator
 from dpe_mner.training.recipe import TrainingSettings
@@ -16,7 +16,7 @@ from dpe_mner.types import Post
 
 
 class BaselineTrainer(EpochTrainer):
-    """Trains a baseline; the weights of the best epoch so far are in ``model.safetensors``.
+    """Trains a baseline; weights and threshold of the best epoch so far are in its folder.
 
     Args:
         baseline: Model and tokenizer.
@@ -69,11 +69,10 @@ class BaselineTrainer(EpochTrainer):
         return (group, rate) if group == "encoder" else (group, self.head_rate)
 
     def validate(self) -> dict[str, float]:
-        """Strict figures on the validation posts."""
-        found = predict_posts(self.baseline, self.posts, batch_size=self.recipe.eval_batch_size)
-        overall = score_predictions(self.posts, found).overall
-        return {"f1": overall.f1, "precision": overall.precision, "recall": overall.recall}
+        """Figures with the threshold calibrated on these posts, and F1 without it."""
+        return validate_baseline(self.baseline, self.posts, batch_size=self.recipe.eval_batch_size).figures()
 
     def keep(self, figures: Mapping[str, float]) -> None:
-        """Write the weights."""
+        """Write the weights and their threshold."""
         save_weights(self.model, self.output, half=self.recipe.half_precision_weights)
+        save_threshold(self.baseline.description, self.output, figures["threshold"])

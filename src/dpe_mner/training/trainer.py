@@ -207,15 +207,7 @@ class EntityTrainer(EpochTrainer):
 
     def validate(self) -> dict[str, float]:
         """Figures with the threshold calibrated on these posts, and F1 without it."""
-        validation = self.validator(self.model)
-        overall = validation.calibrated.overall
-        return {
-            "f1": overall.f1,
-            "precision": overall.precision,
-            "recall": overall.recall,
-            "threshold": validation.threshold,
-            "f1_without_threshold": validation.report.overall.f1,
-        }
+        return self.validator(self.model).figures()
 
     def keep(self, figures: Mapping[str, float]) -> None:
         """Save the checkpoint with its threshold to ``best``."""

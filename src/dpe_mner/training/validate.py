@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dpe_mner.data.gold import gold_of_posts
-from dpe_mner.evaluation.score import Report, score
+from dpe_mner.evaluation.score import Labelled, Report, score
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.predictor import PredictionOptions, Predictor
 from dpe_mner.training.calibrate import best_threshold
-from dpe_mner.types import Post
+from dpe_mner.types import Post, Prediction
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,55 @@ class Validation:
     report: Report
     calibrated: Report
     threshold: float
+
+    def figures(self) -> dict[str, float]:
+        """What training records of an epoch: figures with the threshold, the threshold, and F1 without it."""
+        overall = self.calibrated.overall
+        return {
+            "f1": overall.f1,
+            "precision": overall.precision,
+            "recall": overall.recall,
+            "threshold": self.threshold,
+            "f1_without_threshold": self.report.overall.f1,
+        }
+
+
+def calibrated(gold: Sequence[Set[Labelled]], predictions: Sequence[Prediction]) -> Validation:
+    """Choose the threshold of anything that scores its entities; the same for our model and for baselines.
+
+    Args:
+        gold: Entities of each post, in characters.
+        predictions: Made without a threshold.
+    """
+    rows = [
+        (entity.score, (entity.start, entity.end, entity.label) in wanted)
+        for wanted, prediction in zip(gold, predictions, strict=True)
+        for entity in prediction.entities
+    ]
+    scores, correct = np.array([s for s, _ in rows]), np.array([c for _, c in rows], dtype=bool)
+    threshold = best_threshold(scores, correct, sum(map(len, gold)))
+
+    def report(kept: Sequence[Prediction]) -> Report:
+        return score(gold, [[(e.start, e.end, e.label) for e in prediction.entities] for prediction in kept])
+
+    return Validation(report(predictions), report(above(predictions, threshold)), threshold)
+
+
+def above(
+    predictions: Sequence[Prediction], threshold: float, *, by_label: Mapping[str, float] | None = None
+) -> list[Prediction]:
+    """Predictions with the entities that score at least a threshold.
+
+    Args:
+        predictions: Made with a lower threshold or none.
+        threshold: Least score.
+        by_label: That of some types, where it is another.
+    """
+    least = by_label or {}
+    return [
+        replace(prediction, entities=[e for e in prediction.entities if e.score >= least.get(e.label, threshold)])
+        for prediction in predictions
+    ]
 
 
 class Validator:
@@ -46,14 +96,4 @@ class Validator:
         model.eval()
         predictions = list(Predictor(model, model.pieces, model.pictures)(self.posts, options))
         model.train(was_training)
-        found = [[(e.start, e.end, e.label, e.score) for e in p.entities] for p in predictions]
-        rows = [
-            (s, (a, b, c) in gold) for entities, gold in zip(found, self.gold, strict=True) for a, b, c, s in entities
-        ]
-        scores, correct = np.array([s for s, _ in rows]), np.array([c for _, c in rows], dtype=bool)
-        threshold = best_threshold(scores, correct, sum(map(len, self.gold)))
-
-        def report(least: float) -> Report:
-            return score(self.gold, [[(a, b, c) for a, b, c, s in entities if s >= least] for entities in found])
-
-        return Validation(report(0.0), report(threshold), threshold)
+        return calibrated(self.gold, predictions)
