@@ -14,7 +14,6 @@ from rich.table import Table
 from dpe_mner.commands.places import check_place, write_text
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.plot import ENDINGS
-from dpe_mner.evaluation.without import check_without
 from dpe_mner.figures import require_matplotlib
 
 if TYPE_CHECKING:
@@ -43,29 +42,26 @@ def check_outputs(
         require_matplotlib()
 
 
-def check_questions(
-    *, errors: Sequence[Path], train_data: Path | None, against: str | None, against_without: str | None
-) -> None:
-    """Refuse options that do not go together.
+def check_train_data(train_data: Path | None, errors: Sequence[Path]) -> None:
+    """Refuse a training file that nothing would be done with.
 
     Raises:
         InputError: Saying what to give.
     """
     if train_data is not None and not errors:
         raise InputError("--train-data goes with --errors; add e.g. --errors errors.html")
-    if against is not None and against_without is not None:
-        raise InputError("give either --against or --against-without, one comparison at a time")
-    if against_without is not None:
-        check_without(against_without)
 
 
-def show_analysis(analysis: ErrorAnalysis, errors: Sequence[Path], *, fetch_urls: bool = False) -> dict[str, Any]:
+def show_analysis(
+    analysis: ErrorAnalysis, errors: Sequence[Path], *, fetch_urls: bool = False, lines: Sequence[str] = ()
+) -> dict[str, Any]:
     """Print the comparison and the errors by kind, and write them where asked.
 
     Args:
         analysis: Of the posts.
         errors: Pages and JSON files to write.
         fetch_urls: Download pictures given as URLs for the page.
+        lines: More to say of the comparison.
 
     Returns:
         What to add to ``--json``.
@@ -80,6 +76,8 @@ def show_analysis(analysis: ErrorAnalysis, errors: Sequence[Path], *, fetch_urls
     if analysis.comparison is not None:
         added["against"] = analysis.comparison.as_dict()
         _print_comparison(analysis)
+        for line in lines:
+            typer.echo(line)
     for path in errors:
         if path.suffix.lower() == ".json":
             write_text(path, json.dumps(analysis.as_dict(), indent=1, ensure_ascii=False) + "\n")
@@ -106,4 +104,8 @@ def _print_comparison(analysis: ErrorAnalysis) -> None:
     console.print(table)
     counts = ", ".join(f"{verdict} {count}" for verdict, count in held.counts.items())
     typer.echo(f"{len(held.changes)} of {analysis.report.posts} answers differ: {counts}")
-    typer.echo(f"p = {held.p_value:.4f} (difference in F1, paired approximate randomization, {held.samples} draws)")
+    apart = analysis.report.overall.f1 - held.report.overall.f1
+    typer.echo(
+        f"F1 {apart:+.2f} against {held.other}, p = {held.p_value:.4f} "
+        f"(paired approximate randomization, {held.samples} draws)"
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpe_mner.commands.analysis import BUNDLED, check_outputs, check_questions, show_analysis
+from dpe_mner.commands.analysis import BUNDLED, check_outputs, check_train_data, show_analysis
+from dpe_mner.commands.comparison import Question, hold
 from dpe_mner.commands.console import note, print_report
 from dpe_mner.commands.options import (
     BatchSize,
@@ -76,6 +77,22 @@ def evaluate(
             help="Compare with the same model, the posts' pictures, captions and tags, or both taken away.",
         ),
     ] = None,
+    against_exchanged: Annotated[
+        str | None,
+        typer.Option(
+            "--against-exchanged",
+            metavar="[captions|tags|pictures|all]",
+            help="Score the same posts with another post's, beside their own; --seed draws whose.",
+        ),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            metavar="[mean-state]",
+            help="Score with every span state H_m replaced by their mean: what goes round fusion and reasoning.",
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw F1 by reasoning step and by type (.png, .svg).")
     ] = None,
@@ -93,10 +110,14 @@ def evaluate(
     Example: dpe-mner evaluate valid.txt --visual-text visual_text.jsonl --label-map OTHER=MISC --json scores.json
 
     Example: dpe-mner evaluate valid.txt --errors errors.html --train-data train.txt --against-without captions
+
+    Example: dpe-mner evaluate valid.txt --visual-text visual_text.jsonl --against-exchanged captions --json c.json
     """
     errors = errors or []
     check_outputs(json_, errors, plot, read=[data, visual_text, train_data])
-    check_questions(errors=errors, train_data=train_data, against=against, against_without=against_without)
+    check_train_data(train_data, errors)
+    question = Question(against, against_without, against_exchanged, control)
+    question.check()
     from dpe_mner.predictor import PredictionOptions
 
     renamed = parse_label_map(label_map)
@@ -106,7 +127,7 @@ def evaluate(
     train = None if train_data is None else load_dataset(train_data)
     import dpe_mner
     from dpe_mner.checkpoint import check_labels
-    from dpe_mner.evaluation.analysis import analyse
+    from dpe_mner.evaluation.analysis import analyse, control_as_dict
     from dpe_mner.evaluation.run import answer_posts, require_labels
 
     require_labels(dataset)
@@ -125,12 +146,10 @@ def evaluate(
         return answer_posts(model, posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet))
 
     loaded = load(model)
-    # Found before the long work, which it may refuse.
-    rival = _rival(loaded, dataset.posts, load, against=against, against_without=against_without)
-    answers = answer(loaded, dataset.posts)
-    report = answers.report
+    held = hold(question, loaded, dataset.posts, answer=answer, load=load, options=options, quiet=quiet)
+    report = held.own.report
     gamma = steps or loaded.settings.reasoning.steps
-    result = report.as_dict() | {
+    described = {
         "labels_sha256": dataset.sha256,
         "model": model or BUNDLED,
         "seed": seed,
@@ -139,59 +158,33 @@ def evaluate(
     }
     title = f"{data}: {report.posts} posts, labels {dataset.sha256[:12]}"
     print_report(report, title=title)
-    if errors or rival is not None:
+    own: dict[str, Any] = report.as_dict()
+    under_control: dict[str, Any] = {}
+    if errors or held.others is not None:
         analysis = analyse(
-            answers,
+            held.own,
             data=str(data),
             model=model or BUNDLED,
             train=None if train is None else train.posts,
             train_data=None if train_data is None else str(train_data),
-            others=None if rival is None else answer(rival.model, rival.posts),
-            other="" if rival is None else rival.name,
+            others=held.others,
+            other=held.name,
         )
-        result |= show_analysis(analysis, errors, fetch_urls=fetch_urls)
+        own |= show_analysis(analysis, errors, fetch_urls=fetch_urls, lines=held.lines)
+        if held.control and analysis.comparison is not None:
+            under_control = control_as_dict(report, analysis.comparison) | held.figures
     by_steps: dict[int, Report] = {}
     if plot is not None:
         by_steps = {n: answer(loaded, dataset.posts, replace(options, steps=n)).report for n in set(STEPS) - {gamma}}
         by_steps[gamma] = report
-        result["f1_by_steps"] = {str(number): by_steps[number].overall.f1 for number in sorted(by_steps)}
+        own["f1_by_steps"] = {str(number): by_steps[number].overall.f1 for number in sorted(by_steps)}
     if json_ is not None:
+        # Under a control its scores are the file's; what was found of the answers as they are has a place of its own.
+        result = under_control | described | {"own": own} if under_control else own | described
         write_text(json_, json.dumps(result, indent=2) + "\n")
     if plot is not None:
         plot_scores(by_steps, steps=gamma, title=f"{model or BUNDLED} on {title}", path=plot)
     _refuse_lost(dataset)
-
-
-@dataclass(frozen=True)
-class _Rival:
-    """What answers are held against: a name, a model, and the posts it answers."""
-
-    name: str
-    model: DPEMNERModel
-    posts: Sequence[Post]
-
-
-def _rival(
-    loaded: DPEMNERModel,
-    posts: Sequence[Post],
-    load: Callable[[str | None], DPEMNERModel],
-    *,
-    against: str | None,
-    against_without: str | None,
-) -> _Rival | None:
-    """The comparison that was asked for.
-
-    Raises:
-        InputError: If the other model cannot be used, or there is nothing to take away.
-    """
-    from dpe_mner.evaluation.without import without
-
-    if against is not None:
-        return _Rival(against, load(None if against == BUNDLED else against), posts)
-    if against_without is not None:
-        bare = without(posts, against_without, reads_pictures=loaded.pictures is not None)
-        return _Rival(f"without {against_without}", loaded, bare)
-    return None
 
 
 def _readable(model: DPEMNERModel, models: Mapping[str, str]) -> dict[str, str]:

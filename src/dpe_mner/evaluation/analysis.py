@@ -139,6 +139,23 @@ def counts_as_dict(counts: ErrorCounts) -> dict[str, Any]:
     }
 
 
+def control_as_dict(own: Report, control: Comparison) -> dict[str, Any]:
+    """For JSON: the scores under a control, and how far the own ones are from them.
+
+    Args:
+        own: Scores without the control.
+        control: Of the own answers with those under it.
+    """
+    return {
+        **control.report.as_dict(),
+        "control": control.other,
+        "difference": own.overall.f1 - control.report.overall.f1,
+        "changed": len(control.changes),
+        "p_value": control.p_value,
+        "samples": control.samples,
+    }
+
+
 def _kinds(counts: Counts) -> dict[str, int]:
     return {kind: counts[kind] for kind in KINDS}
 
