@@ -181,6 +181,29 @@ def test_the_folder_names_data_set_and_encoder(tmp_path):
     assert recipe.output == str(tmp_path / "twitter2017-x" / "a" / "seed3")
 
 
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_with_pictures_the_papers_model_is_the_recipe_that_reads_them(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "it's pictures").mkdir()
+    experiment = choose_experiment(
+        output=tmp_path, dataset=dataset, encoder="bert-base-cased", data=Path("d"), images=Path("it's pictures")
+    )
+    recipe, raw = experiment.recipe(row("a", "A"), 0), load_recipe(shipped_recipe(f"{dataset}-pictures"))
+    assert recipe.settings == raw.settings
+    assert recipe.data == raw.data.model_copy(update={"folder": "d", "images": str(tmp_path / "it's pictures")})
+    assert experiment.folder.name == f"{dataset}-bert-base-cased-pictures"
+    assert experiment.paper_recipe().encoder == recipe.encoder
+    assert experiment.recipe(row("b", "B", *TEXT_ONLY), 0).data.images is None
+
+
+def test_a_recipe_of_ones_own_that_reads_pictures_takes_their_folder(tmp_path, write):
+    values = {"encoder": "x", "settings": {"pictures": {"tags": {"model": "y"}}}}
+    file = write("r.yaml", yaml.safe_dump(values))
+    experiment = choose_experiment(output=tmp_path / "out", recipe=file, dataset="twitter2015", images=tmp_path)
+    assert experiment.recipe(row("a", "A"), 0).data.images == str(tmp_path)
+    assert experiment.folder.name == "twitter2015-x"
+
+
 def test_a_recipe_of_ones_own_takes_the_named_encoder(recipe_file, tmp_path):
     named = choose_experiment(output=tmp_path, recipe=recipe_file, encoder="bert-base-cased")
     assert named.recipe(row("a", "A"), 0).encoder == "bert-base-cased"

@@ -170,6 +170,41 @@ def test_a_dry_run_lists_everything_and_writes_nothing(recipe_file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_with_pictures_plans_rows_that_read_them_and_loads_no_model_of_theirs(
+    recipe_file, encoders, tmp_path, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a dry run reads no picture")
+
+    monkeypatch.setattr("dpe_mner.pictures.reader.PictureReader.__call__", refuse)
+    pictures = tmp_path / "photos"
+    pictures.mkdir()
+    data = ("--data", tmp_path, "--images", pictures, "--output", tmp_path / "out", "--dry-run")
+    tiny = ("--set", f"encoder={encoders('bert-uncased')}", "--set", "training.epochs=1")
+    result = run("reproduce", "--encoder", "bert-base-cased", *data, *tiny, "--table", "4")
+    assert result.returncode == 0, result.stderr
+    shown = result.stderr.decode()
+    assert "-pictures" in shown
+    assert "6 runs to train" in shown  # with all four representations no row is the default by construction
+    assert "same as" not in shown
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--images", "nowhere", "--encoder", "bert-base-cased"), ("--images nowhere", "no such folder")),
+        (("--images", "visual.jsonl", "--encoder", "bert-base-cased"), ("--images visual.jsonl", "not a folder")),
+        (("--images", "."), ("'minilm'", "--encoder bert-base-cased", "settings.pictures")),
+        (("--images", ".", "--encoder", "roberta-base"), ("'roberta-base'", "--encoder bert-base-cased")),
+        (("--images", ".", "--recipe", "twitter2017-tiny.yaml"), ("twitter2017-tiny.yaml", "settings.pictures")),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_one_line(recipe_file, tmp_path, arguments, words):
+    error = assert_refused(run("reproduce", *arguments, "--dry-run", cwd=tmp_path), *words)
+    assert error.count("\n") == 1
+
+
 def test_a_failure_is_one_line_and_exit_2_and_the_tables_are_there(recipe_file, tmp_path, monkeypatch):
     trainer = FakeTrainer(without_pmi=OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr(runner, "training_with", lambda glove=None: trainer)

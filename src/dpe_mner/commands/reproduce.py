@@ -35,6 +35,10 @@ def reproduce(
         str | None, typer.Option("--dataset", help="twitter2017 or twitter2015; chooses recipe and paper's column.")
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of the data set; the recipe's if absent.")] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Folder of the pictures: train the paper's model, which reads them."),
+    ] = None,
     encoder: Annotated[
         str | None,
         typer.Option("--encoder", help="minilm (default), bert-base-cased, or any hub id or folder of an encoder."),
@@ -62,7 +66,7 @@ def reproduce(
 
     Example: dpe-mner reproduce --table 2 --data data/twitter2017 --seeds 0,1 --epochs 4
 
-    Example: dpe-mner reproduce --table 1 --encoder bert-base-cased --data data/twitter2017 --dry-run
+    Example: dpe-mner reproduce --encoder bert-base-cased --data data/twitter2017 --images data/twitter2017_images
     """
     from dpe_mner.reproduce.tables import choose_tables
 
@@ -73,6 +77,7 @@ def reproduce(
         output=output,
         dataset=dataset,
         data=data,
+        images=images,
         encoder=encoder,
         recipe=recipe,
         seeds=seeds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -43,7 +44,7 @@ def _of(run: PlannedRun, known: dict[str, list[float]], other: float | None) -> 
 def probe_run(plan: Plan) -> float:
     """Seconds of the first run that is not a baseline's: a few training steps and a part of a validation, scaled up.
 
-    What reading pictures takes is not in it.
+    Pictures, and what the network does with them, are not in it: reading them would fetch and run all their models.
     """
     import torch
 
@@ -83,7 +84,7 @@ def probe_run(plan: Plan) -> float:
         optimizer.zero_grad()
         float(loss.detach())  # waits for a GPU
     step = (time.monotonic() - started) / STEPS
-    sample = plan.valid.posts[:: max(len(plan.valid.posts) // POSTS, 1)]
+    sample = [replace(post, image=None) for post in plan.valid.posts[:: max(len(plan.valid.posts) // POSTS, 1)]]
     started = time.monotonic()
     Validator(sample, batch_size=training.eval_batch_size)(model)
     validation = (time.monotonic() - started) * len(plan.valid.posts) / len(sample)

@@ -15,6 +15,7 @@ from dpe_mner.training.shipped import shipped_recipe
 
 # A short name of an encoder -> the recipe of ours that was made for it, behind the data set's name.
 ENCODERS = {"minilm": "-minilm", "bert-base-cased": ""}
+PICTURES = {"bert-base-cased": "-pictures"}  # the same of recipes that start from raw pictures
 _OWN = ("output", "training.seed")  # keys that the layout of the runs decides
 
 
@@ -48,8 +49,7 @@ class Experiment:
         """
         recipe = load_recipe(self.recipe_file, [*self.overrides, *row.overrides, f"training.seed={seed}"])
         data = recipe.data
-        made = any(recipe.settings.pictures.model_dump(exclude={"longest_side"}).values())
-        if made and data.images is not None and data.features is None:
+        if _reads_pictures(recipe) and data.images is not None and data.features is None:
             # One store for all rows: pictures are read once.
             data = data.model_copy(update={"features": str((self.folder / "pictures.store").absolute())})
         training = recipe.training.model_copy(update={"epochs": recipe.training.epochs * row.epochs})
@@ -72,6 +72,7 @@ def choose_experiment(
     output: Path,
     dataset: str | None = None,
     data: Path | None = None,
+    images: Path | None = None,
     encoder: str | None = None,
     recipe: Path | None = None,
     seeds: str = "0",
@@ -85,6 +86,7 @@ def choose_experiment(
         output: Runs go to ``output/<dataset>-<encoder>``.
         dataset: Told from ``recipe`` when not given, else ``twitter2017``.
         data: Folder of the data set; the recipe's when not given.
+        images: Folder of its pictures: the recipe is one that starts from them, as the paper's model does.
         encoder: A short name (see :data:`ENCODERS`), a hub id or a folder; ``minilm`` or the recipe's when not given.
         recipe: A base recipe instead of ours.
         seeds: Whole numbers, separated by commas.
@@ -102,10 +104,15 @@ def choose_experiment(
         if override.partition("=")[0] in _OWN:
             raise InputError(f"--set {override!r}: use --output and --seeds")
     settled = [f"data.folder={_yaml(str(data))}"] if data is not None else []
+    if images is not None:
+        _check_images(images, encoder, recipe, overrides)
+        # A relative one would count from the data's folder, and what is typed counts from here.
+        settled.append(f"data.images={_yaml(str(images.absolute()))}")
     if epochs is not None:
         settled.append(f"training.epochs={epochs}")
+    ours = ENCODERS if images is None else PICTURES
     if recipe is None:
-        base = shipped_recipe(chosen + ENCODERS.get(encoder or "minilm", ENCODERS["minilm"]))
+        base = shipped_recipe(chosen + ours.get(encoder or "minilm", ENCODERS["minilm"]))
         foreign = encoder if encoder not in (None, *ENCODERS) else None
     else:
         base, foreign = recipe, encoder
@@ -119,7 +126,8 @@ def choose_experiment(
         recipe_file=base,
         overrides=tuple(settled),
         seeds=_seeds(seeds),
-        folder=output / f"{chosen}-{name}",
+        # Of its own: the rows of the recipe from text files have the same encoder.
+        folder=output / f"{chosen}-{name}{'-pictures' if images is not None and recipe is None else ''}",
         glove=glove,
     )
 
@@ -147,6 +155,22 @@ def _dataset(dataset: str | None, recipe: Path | None) -> str:
     if len(named) != 1:
         raise InputError(f"{recipe}: does not tell its data set; add --dataset {' or '.join(DATASETS)}")
     return named[0]
+
+
+def _check_images(images: Path, encoder: str | None, recipe: Path | None, overrides: Sequence[str]) -> None:
+    if not images.is_dir():
+        raise InputError(f"--images {images}: {'not a folder' if images.exists() else 'no such folder'}")
+    if recipe is None and encoder not in PICTURES:
+        raise InputError(
+            f"--images: no recipe of ours with encoder {encoder or 'minilm'!r} starts from pictures; add --encoder "
+            f"{' or '.join(PICTURES)}, or a --recipe with settings.pictures"
+        )
+    if recipe is not None and not _reads_pictures(load_recipe(recipe, overrides)):
+        raise InputError(f"{recipe}: makes nothing of --images; say what in its settings.pictures")
+
+
+def _reads_pictures(recipe: Recipe) -> bool:
+    return any(recipe.settings.pictures.model_dump(exclude={"longest_side"}).values())
 
 
 def _seeds(text: str) -> tuple[int, ...]:
