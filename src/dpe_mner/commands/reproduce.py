@@ -241,15 +241,21 @@ def _show_notes(notes: list[str], console: Console) -> None:
 def _show_grid(grid: Grid, console: Console) -> None:
     from rich.table import Table
 
-    table = Table(
-        box=None,
-        header_style="underline",
-        padding=(0, 1 if len(grid.header) > 9 else 2, 0, 0),
-        pad_edge=False,
-    )
-    columns = [name for name in grid.header if name != "note"]  # the notes below tell the same
-    for column, name in enumerate(columns):
-        table.add_column(name, justify="right" if column else "left", no_wrap=True)
+    columns = [k for k, name in enumerate(grid.header) if name != "note"]  # the notes below tell the same
+    gap = 1 if len(columns) > 8 else 2
+    shown = [line.cells if not line.heading else (*line.cells, *[""] * len(grid.header)) for line in grid.lines]
+    headers = [name.replace(" ", "\n") for name in grid.header]
+
+    def width(columns: list[int]) -> int:
+        return sum(gap + max(map(len, [*headers[k].split("\n"), *(cells[k] for cells in shown)])) for k in columns)
+
+    if grid.spare and width(columns) > console.width:
+        columns = [k for k in columns if grid.header[k] not in grid.spare]
+        console.print(f"  (F1 of {', '.join(grid.spare)}: in the files, this is too narrow)", style="dim", markup=False)
+    table = Table(box=None, header_style="underline", padding=(0, gap, 0, 0), pad_edge=False)
+    for k in columns:
+        table.add_column(headers[k], justify="right" if k else "left", no_wrap=True)
     for line in grid.lines:
-        table.add_row(*line.cells[: len(columns)], style="italic" if line.heading else None)
+        cells = line.cells if line.heading else [line.cells[k] for k in columns]
+        table.add_row(*cells, style="italic" if line.heading else None)
     console.print(table, markup=False)

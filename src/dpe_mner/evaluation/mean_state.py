@@ -113,14 +113,23 @@ class MeanStateAnswers:
     at_own_threshold: Report
 
 
+def enough_for_a_mean(posts: Sequence[Post]) -> bool:
+    """Whether the states of posts have a mean worth the name: two of them have words."""
+    return _with_words(posts) > 1
+
+
+def _with_words(posts: Sequence[Post]) -> int:
+    return sum(len(words_of(post)) > 0 for post in posts)
+
+
 def check_enough(posts: Sequence[Post]) -> None:
     """Refuse posts whose states have no mean worth the name.
 
     Raises:
         InputError: If fewer than two have words.
     """
-    having = sum(len(words_of(post)) > 0 for post in posts)
-    if having < 2:
+    if not enough_for_a_mean(posts):
+        having = _with_words(posts)
         raise InputError(
             f"--control {MEAN_STATE}: a mean over {having or 'no'} post{'' if having == 1 else 's'} is no control; "
             "give a file of at least two posts with words"

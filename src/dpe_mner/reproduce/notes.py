@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
 
@@ -12,6 +13,7 @@ from dpe_mner.reproduce.results import Note, RowResult
 from dpe_mner.reproduce.runs import flatten
 from dpe_mner.reproduce.tables import DEFAULT, Row, Table
 from dpe_mner.reproduce.vision import NAMES
+from dpe_mner.training.folder import read_metrics
 from dpe_mner.training.recipe import Recipe
 
 
@@ -27,8 +29,9 @@ def notes_of(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[Note]:
     recipe = experiment.recipe(Row(DEFAULT, ""), experiment.seeds[0])
     paper = experiment.paper_recipe()
     partial = ["Partial: not all runs are there."] if any(row.incomplete for row in rows) else []
-    particular = [*partial, *_longer(recipe, plan, rows), *_own_rows(table)]
+    particular = [*partial, *_longer(recipe, plan, rows), *_without_threshold(plan, rows), *_own_rows(table)]
     common = [_scores(plan, recipe), _encoder(recipe, paper), _vision(plan), _budget(recipe, paper), _spread(plan)]
+    common += _controls(rows)
     return [*map(Note, particular), *map(Note, common), _settings(recipe, paper)]
 
 
@@ -100,18 +103,56 @@ def _spread(plan: Plan) -> str:
 
 
 def _own_rows(table: Table) -> list[str]:
+    if table.number == 1:
+        return ["BERT-Iterative here is this model without vision; the paper's is that of Shen et al. (2023)."]
     if table.number != 2:
         return []
-    return ["The paper describes w/o CRM for tokens, sentence and spans alone, but prints no figures of them."]
+    return [
+        "w/o CRM takes the three relevance losses away (eq. 17 to 19; 3.4 of the paper); the relevance stays.",
+        "The paper speaks of taking one of them away, of tokens, sentence or spans, but prints no figures.",
+    ]
+
+
+def _without_threshold(plan: Plan, rows: Sequence[RowResult]) -> list[str]:
+    """Baselines of an earlier version, which knew no threshold."""
+    older = []
+    for row in rows:
+        planned = plan.rows.get(row.row.id)
+        if row.figures is None or row.row.baseline is None or planned is None:
+            continue
+        metrics = [read_metrics(Path(run.recipe.output)) for run in planned.runs]
+        if any(found is not None and "threshold" not in found for found in metrics):
+            older.append(row.row.label)
+    if not older:
+        return []
+    return [
+        f"{', '.join(older)}: trained by an earlier version, without the calibrated threshold the other rows have; "
+        "remove the runs to train them again."
+    ]
+
+
+def _controls(rows: Sequence[RowResult]) -> list[str]:
+    """What the columns of controls mean, where there are any."""
+    if not any(row.figures and (row.figures.exchanged or row.figures.mean_state is not None) for row in rows):
+        return []
+    return [
+        "exchanged: F1 of the same trained models when every post is given the captions, tags and pictures of other "
+        "posts. mean state: their F1 when the state H_m of every span is its mean over all posts, with the threshold "
+        "chosen again. What is left then does not come from vision, or from fusion and reasoning."
+    ]
 
 
 def _settings(recipe: Recipe, paper: Recipe) -> Note:
     here, there = _choices(recipe), _choices(paper)
     differing = [key for key in here if here[key] != there.get(key)]
     if not differing:
-        return Note("Settings: the paper's.")
+        return Note("Settings: those of our recipe in the paper's setting.")
     told = ", ".join(f"{key} {_value(here[key])} ({_value(there.get(key))})" for key in differing)
-    return Note(f"{len(differing)} settings differ from the paper's", f"{told}; the paper's in brackets")
+    return Note(
+        f"{len(differing)} settings differ from our recipe in the paper's setting",
+        f"{told}; that recipe's in brackets, of which the paper prints batch size, learning rate, time steps, spans "
+        "and the three lambdas",
+    )
 
 
 def _choices(recipe: Recipe) -> dict[str, object]:

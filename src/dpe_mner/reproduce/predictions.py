@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpe_mner.data.gold import CharacterSpan
 from dpe_mner.errors import InputError
@@ -12,13 +13,16 @@ from dpe_mner.training.folder import PREDICTIONS, read_metrics, write_prediction
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.types import Post, Prediction
 
+if TYPE_CHECKING:
+    from dpe_mner.model import DPEMNERModel
+
 
 def predict_run(recipe: Recipe, posts: Sequence[Post]) -> None:
     """Predict with a finished run's checkpoint and write the answers beside it.
 
     Args:
         recipe: Of the run.
-        posts: Validation posts.
+        posts: Validation posts, as the run reads them.
 
     Raises:
         InputError: If the checkpoint cannot be loaded.
@@ -41,15 +45,27 @@ def _predict(recipe: Recipe, folder: Path, posts: Sequence[Post]) -> Iterable[Pr
         baseline = load_baseline(folder)
         baseline.model.to(best_device())
         return predict_posts(baseline, posts, batch_size=recipe.training.eval_batch_size)
-    from dpe_mner.checkpoint import load_checkpoint
     from dpe_mner.predictor import PredictionOptions, Predictor
-    from dpe_mner.training.run import attach_pictures
 
-    model = load_checkpoint(str(folder), device=best_device())
-    attach_pictures(recipe.model_copy(update={"settings": model.settings}), model)
+    model = model_of_run(recipe)
     assert model.pieces is not None
     options = PredictionOptions(batch_size=recipe.training.eval_batch_size)
     return Predictor(model, model.pieces, model.pictures)(posts, options)
+
+
+def model_of_run(recipe: Recipe) -> DPEMNERModel:
+    """The model a finished run of ours left, with its pictures at hand.
+
+    Raises:
+        InputError: If the checkpoint cannot be loaded.
+    """
+    from dpe_mner.checkpoint import load_checkpoint
+    from dpe_mner.training.pictures import best_device
+    from dpe_mner.training.run import attach_pictures
+
+    model = load_checkpoint(recipe.output, device=best_device())
+    attach_pictures(recipe.model_copy(update={"settings": model.settings}), model)
+    return model
 
 
 def read_predictions(folder: Path, posts: Sequence[Post]) -> list[list[CharacterSpan]]:

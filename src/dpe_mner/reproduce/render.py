@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpe_mner.evaluation.exchanged import PARTS
 from dpe_mner.reproduce.paper import TYPES, source
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.provenance import provenance
-from dpe_mner.reproduce.results import RowResult, TableResult
+from dpe_mner.reproduce.results import RowResult, Run, TableResult
 from dpe_mner.training.folder import write_whole
+
+CONTROL_COLUMNS = ("exchanged", "mean state")
+_OPTIONAL = (*CONTROL_COLUMNS, "note")  # not shown where they would be empty
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a table shows: the first column is text, the last too if it is ``note``, the others are numbers."""
+    """What a table shows: the first column is text, the last too if it is ``note``, the others are numbers.
+
+    ``spare`` are columns that a terminal may leave out when it is too narrow.
+    """
 
     title: str
     header: tuple[str, ...]
     lines: list[Line]
+    spare: tuple[str, ...] = ()
 
 
 def make_grid(result: TableResult, *, all_rows: bool = False) -> Grid:
@@ -53,10 +61,12 @@ def make_grid(result: TableResult, *, all_rows: bool = False) -> Grid:
             lines.append(Line((group,), heading=True))
         lines += [Line(line) for line in cells(row)]
     title = f"{source(result.table.number)}: {result.table.title}, {result.dataset}"
-    if not any(line.cells[-1] for line in lines if not line.heading):
-        header = header[:-1]
-        lines = [line if line.heading else Line(line.cells[:-1]) for line in lines]
-    return Grid(title + (" (partial)" if result.partial else ""), header, lines)
+    shown = [line.cells for line in lines if not line.heading]
+    kept = [k for k, name in enumerate(header) if name not in _OPTIONAL or any(cells[k].strip(" -") for cells in shown)]
+    lines = [line if line.heading else Line(tuple(line.cells[k] for k in kept)) for line in lines]
+    header = tuple(header[k] for k in kept)
+    spare = result.labels if result.table.detailed else ()
+    return Grid(title + (" (partial)" if result.partial else ""), header, lines, spare)
 
 
 Layout = tuple[tuple[str, ...], Callable[[RowResult], list[tuple[str, ...]]]]
@@ -67,7 +77,7 @@ def _overall(result: TableResult) -> Layout:
         paper = (_number(row.paper.f1 if row.paper else None), _signed(row.paper_delta))
         return [(row.row.label, *_ours(row), *paper, row.remark)]
 
-    return ("setting", "F1", "sd", "diff", "p", "paper F1", "paper diff", "note"), cells
+    return ("setting", "F1", "sd", "diff", "p", *CONTROL_COLUMNS, "paper F1", "paper diff", "note"), cells
 
 
 def _detailed(result: TableResult) -> Layout:
@@ -82,22 +92,23 @@ def _detailed(result: TableResult) -> Layout:
             return [here]
         return [here, ("  paper", *_printed(row, result.labels))]
 
-    return ("system", *result.labels, "P", "R", "F1", "sd", "diff", "p", "note"), cells
+    return ("system", *result.labels, "P", "R", "F1", "sd", "diff", "p", *CONTROL_COLUMNS, "note"), cells
 
 
 def _printed(row: RowResult, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Everything behind the name, as the paper has it."""
+    """Everything behind the name, as the paper has it: it knows no p and no controls."""
     paper = row.paper
     assert paper is not None
     types = [paper.per_type.get(label) for label in labels]
-    return (*map(_number, (*types, paper.precision, paper.recall, paper.f1)), "", _signed(row.paper_delta), "", "")
+    return (*map(_number, (*types, paper.precision, paper.recall, paper.f1)), "", _signed(row.paper_delta), *[""] * 4)
 
 
 def _ours(row: RowResult) -> tuple[str, ...]:
     figures = row.figures
     if figures is None:
-        return (f"= {row.same_as}" if row.same_as else "-", "", "", "")
-    return (_number(figures.f1), _number(figures.spread, ""), _signed(figures.delta), _p(figures.p))
+        return (f"= {row.same_as}" if row.same_as else "-", *[""] * 5)
+    controls = (_number(figures.exchanged.get("all")), _number(figures.mean_state))
+    return (_number(figures.f1), _number(figures.spread, ""), _signed(figures.delta), _p(figures.p), *controls)
 
 
 def _number(value: float | None, absent: str = "-") -> str:
@@ -155,6 +166,10 @@ def _row(row: RowResult, labels: tuple[str, ...]) -> dict[str, Any]:
             "diff": _round(figures.delta),
             "p": _round(figures.p),
             "per_type_f1": {label: _round(figures.per_type[label]) for label in labels},
+            "exchanged": _round(figures.exchanged.get("all")),
+            "exchanged_parts": {part: _round(f1) for part, f1 in figures.exchanged.items() if part != "all"},
+            "mean_state": _round(figures.mean_state),
+            "controls_by_seed": {str(run.seed): _controls(run) for run in row.runs if run.controls is not None},
             "f1_by_seed": {str(seed): _round(f1) for seed, f1 in figures.f1_by_seed.items()},
             "seconds": round(sum(run.seconds for run in row.runs), 1),
         }
@@ -169,12 +184,22 @@ def _row(row: RowResult, labels: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
+def _controls(run: Run) -> dict[str, Any]:
+    assert run.controls is not None
+    exchanged = {part: _round(f1) for part, f1 in run.controls.exchanged.items()}
+    return {"exchanged": exchanged, "mean_state": _round(run.controls.mean_state)}
+
+
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
 def as_csv(values: dict[str, Any]) -> str:
-    """The rows of :func:`as_dict` as CSV, one flat line each; an absent figure is an empty cell."""
+    """The rows of :func:`as_dict` as CSV, one flat line each; an absent figure is an empty cell.
+
+    Args:
+        values: Of this version or an earlier one, which had no controls.
+    """
     labels = list(dict.fromkeys([*(t for row in values["rows"] for t in row.get("per_type_f1", ())), *TYPES]))
     ours = ["precision", "recall", "f1", "f1_sd", "diff", "p"]
     theirs = ["precision", "recall", "f1", "diff"]
@@ -185,6 +210,7 @@ def as_csv(values: dict[str, Any]) -> str:
         + [f"f1_{label}" for label in labels]
         + [f"paper_{name}" for name in theirs]
         + [f"paper_f1_{label}" for label in labels]
+        + ["exchanged", *(f"exchanged_{part}" for part in PARTS), "mean_state"]
     )
     for row in values["rows"]:
         paper, types = row["paper"] or {}, row.get("per_type_f1", {})
@@ -195,6 +221,8 @@ def as_csv(values: dict[str, Any]) -> str:
             + [types.get(label) for label in labels]
             + [paper.get(name) for name in theirs]
             + [paper.get("per_type_f1", {}).get(label) for label in labels]
+            + [row.get("exchanged"), *(row.get("exchanged_parts", {}).get(part) for part in PARTS)]
+            + [row.get("mean_state")]
         )
     return stream.getvalue()
 

@@ -12,6 +12,7 @@ from dpe_mner.data.gold import CharacterSpan, gold_of_posts
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.score import PostCounts, count
 from dpe_mner.evaluation.significance import paired_randomization
+from dpe_mner.reproduce.controls import Controls, read_controls
 from dpe_mner.reproduce.paper import TYPES, PaperFigures, paper_figures
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.predictions import read_predictions
@@ -25,11 +26,12 @@ Status = Literal["run", "same", "missing", "failed", "elsewhere"]
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its seed, its counts on each validation post, and how long it trained."""
+    """One finished run: its seed, its counts on each validation post, how long it trained, and its controls."""
 
     seed: int
     counts: PostCounts
     seconds: float
+    controls: Controls | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Figures:
         delta: F1 less the default's, over the seeds both have; None where the default has none of them.
         p: Of that difference, see :mod:`dpe_mner.evaluation.significance`; not corrected for many comparisons.
         f1_by_seed: F1 of each seed.
+        exchanged: F1 with the captions, tags or pictures of other posts, and ``all`` of them; what every seed has.
+        mean_state: F1 with H_m at its mean; None unless every seed has it.
     """
 
     f1: float
@@ -55,6 +59,8 @@ class Figures:
     delta: float | None
     p: float | None
     f1_by_seed: Mapping[int, float]
+    exchanged: Mapping[str, float] = field(default_factory=dict)
+    mean_state: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,9 @@ def score_runs(plan: Plan) -> tuple[dict[str, list[Run]], dict[str, str]]:
         except InputError as error:
             failed[run.name] = str(error)
             continue
-        found.setdefault(run.row.id, []).append(Run(run.seed, counted, float(metrics.get("seconds", 0.0))))
+        found.setdefault(run.row.id, []).append(
+            Run(run.seed, counted, float(metrics.get("seconds", 0.0)), read_controls(folder))
+        )
     return found, failed
 
 
@@ -189,6 +197,7 @@ def figures_of(runs: Sequence[Run], default: Sequence[Run], p: float | None) -> 
     base = {run.seed: run.counts.report().overall.f1 for run in default}
     shared = [seed for seed in f1 if seed in base]
     labels = runs[0].counts.labels
+    exchanged, mean_state = _under_controls([run.controls for run in runs])
     return Figures(
         f1=mean(f1.values()),
         precision=mean(report.overall.precision for report in reports.values()),
@@ -198,6 +207,21 @@ def figures_of(runs: Sequence[Run], default: Sequence[Run], p: float | None) -> 
         delta=mean(f1[seed] - base[seed] for seed in shared) if shared else None,
         p=p,
         f1_by_seed=f1,
+        exchanged=exchanged,
+        mean_state=mean_state,
+    )
+
+
+def _under_controls(controls: Sequence[Controls | None]) -> tuple[dict[str, float], float | None]:
+    """Means over seeds; a control that a seed lacks has none, for it could not be held against the row's F1."""
+    found = [one for one in controls if one is not None]
+    if len(found) < len(controls):
+        return {}, None
+    parts = [part for part in found[0].exchanged if all(part in one.exchanged for one in found)]
+    means = [one.mean_state for one in found if one.mean_state is not None]
+    return (
+        {part: mean(one.exchanged[part] for one in found) for part in parts},
+        mean(means) if len(means) == len(found) else None,
     )
 
 

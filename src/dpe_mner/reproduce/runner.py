@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dpe_mner.errors import InputError
+from dpe_mner.reproduce.controls import control_run, controls_lacking
 from dpe_mner.reproduce.plan import Plan, PlannedRun
 from dpe_mner.reproduce.predictions import predict_run
 from dpe_mner.reproduce.runs import prepare_to_resume
-from dpe_mner.reproduce.tables import Row
+from dpe_mner.reproduce.tables import DEFAULT, Row
 from dpe_mner.training.folder import PREDICTIONS
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.types import Post
 
 Log = Callable[[str], None]
 Predict = Callable[[Recipe, Sequence[Post]], None]
+Control = Callable[[Recipe, Sequence[Post]], None]
 
 
 class Train(Protocol):
@@ -84,15 +86,17 @@ def run_plan(
     *,
     train: Train,
     predict: Predict = predict_run,
+    control: Control = control_run,
     log: Log = print,
     progress: bool = False,
 ) -> list[Failure]:
-    """Train and predict whatever is missing.
+    """Train, predict and hold against controls whatever is missing.
 
     Args:
         plan: What to do.
         train: Trains a run.
         predict: Writes a finished run's predictions.
+        control: Writes a finished run's controls.
         log: Receives lines.
         progress: Show progress bars.
 
@@ -109,7 +113,9 @@ def run_plan(
                 done += 1
                 _train(run, train, log=log, progress=progress, place=f"{done}/{total}")
             if not (Path(run.recipe.output) / PREDICTIONS).is_file():
-                predict(run.recipe, plan.valid.posts)
+                predict(run.recipe, posts_of(run, plan))
+            if controls_lacking(Path(run.recipe.output)):
+                _control(run, plan, control, log=log)
         except Exception as error:
             full = disk_is_full(error, Path(run.recipe.output))
             failures.append(_failure(run, error, full=full))
@@ -124,6 +130,24 @@ def _train(run: PlannedRun, train: Train, *, log: Log, progress: bool, place: st
     resume = run.state == "interrupted" and prepare_to_resume(folder)
     log(f"[{place}] {run.name}: {'goes on in' if resume else 'into'} {folder}")
     train(run.recipe, run.row, resume=resume, log=lambda line: log(f"[{place}] {run.name}: {line}"), progress=progress)
+
+
+def _control(run: PlannedRun, plan: Plan, control: Control, *, log: Log) -> None:
+    """Compute controls. A run of another version whose weights this one cannot load keeps its figures without them."""
+    log(f"{run.name}: controls")
+    try:
+        control(run.recipe, posts_of(run, plan))
+    except InputError as error:
+        log(f"warning: {run.name}: no controls: {error}")
+
+
+def posts_of(run: PlannedRun, plan: Plan) -> Sequence[Post]:
+    """Validation posts as a run reads them: one that was trained without captions must not be given any."""
+    from dpe_mner.training.run import load_split
+
+    if run.recipe.data == plan.experiment.recipe(Row(DEFAULT, ""), run.seed).data:
+        return plan.valid.posts
+    return load_split(run.recipe, "valid").posts
 
 
 def _failure(run: PlannedRun, error: Exception, *, full: bool) -> Failure:
