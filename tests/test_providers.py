@@ -112,6 +112,31 @@ def test_grounding_names_the_phrases(vision):
     assert detector(picture(), []) == []
 
 
+LONG = " ".join(f"red ball man {k}" for k in range(40))
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by the tokenizer", "by the model alone"])
+def test_a_phrase_longer_than_the_model_reads_is_cut_and_keeps_its_name(vision, known):
+    detector = GroundingDetector(DetectorSettings(model=vision("owl"), threshold=0.0))
+    if not known:
+        detector.processor.tokenizer.model_max_length = int(1e30)
+    assert detector.longest_text == 16
+    found = detector(picture(), [LONG])
+    assert found
+    assert {d.label for d in found} == {LONG}
+    same = detector(picture(), [f"{LONG} and what lies beyond the limit"])  # only the beginning is read
+    assert [(d.score, d.box) for d in same] == [(d.score, d.box) for d in found]
+    assert {d.label for d in detector(picture(), ["man", LONG])} <= {"man", LONG}
+
+
+def test_phrases_that_are_too_long_in_a_row_are_cut(vision):
+    detector = GroundingDetector(DetectorSettings(model=vision("dino"), threshold=0.0))
+    assert detector.longest_text == 24
+    assert detector(picture(), ["red ball", "man"])
+    assert detector(picture(), [LONG, "man"])
+    assert detector(picture(), ["man"] * 40)
+
+
 def test_boxes_are_clipped_and_empty_ones_dropped():
     image = picture(size=(100, 50))
     found = as_detections(image, ["a", "b"], [0.5, 0.9], [[-10, 10, 50, 100], [20, 20, 20, 30]])

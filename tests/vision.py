@@ -24,10 +24,15 @@ from transformers import (
     DetrConfig,
     DetrForObjectDetection,
     DetrImageProcessor,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    GroundingDinoImageProcessor,
+    GroundingDinoProcessor,
     Owlv2Config,
     Owlv2ForObjectDetection,
     ResNetConfig,
     ResNetModel,
+    SwinConfig,
     ViTConfig,
     ViTImageProcessor,
     ViTModel,
@@ -150,6 +155,35 @@ def owl(folder: Path) -> str:
     return str(folder)
 
 
+def dino(folder: Path) -> str:
+    torch.manual_seed(0)
+    wordpiece_tokenizer(lower=True).save_pretrained(folder)
+    tokenizer = BertTokenizerFast.from_pretrained(str(folder))
+    text = {"model_type": "bert", "vocab_size": len(tokenizer), "max_position_embeddings": 64, **TRANSFORMER}
+    swin = {"image_size": 64, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 1], "window_size": 4}
+    config = GroundingDinoConfig(
+        backbone_config=SwinConfig(**swin, out_features=["stage1", "stage2"]),
+        text_config=text,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        num_queries=6,
+        max_text_len=24,
+        num_feature_levels=3,
+        encoder_n_points=2,
+        decoder_n_points=2,
+    )
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    images = GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
+    return str(folder)
+
+
 MAKERS = {
     "resnet": resnet, "convnext": convnext, "vit": vit, "clip": clip, "detr": detr, "blip": blip, "owl": owl,
+    "dino": dino,
 }  # fmt: skip

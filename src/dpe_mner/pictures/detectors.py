@@ -119,14 +119,31 @@ class GroundingDetector:
         """Of weights and preprocessing."""
         return fingerprint(self.settings.model, commit=getattr(self.model.config, "_commit_hash", None))
 
+    @cached_property
+    def longest_text(self) -> int:
+        """Tokens of the longest text the model reads: a phrase for OWLv2, all phrases in a row for Grounding DINO."""
+        config = self.model.config
+        limits = [
+            getattr(self.processor.tokenizer, "model_max_length", None),  # huge where the tokenizer knows none
+            getattr(getattr(config, "text_config", None), "max_position_embeddings", None),
+            getattr(config, "max_text_len", None),
+        ]
+        return int(min(limit for limit in limits if limit is not None))
+
     @torch.inference_mode()
     def __call__(self, image: Image, phrases: Sequence[str]) -> list[Detection]:
-        """Where the phrases are in one picture, best first; nothing when there is no phrase."""
+        """Where the phrases are in one picture, best first; nothing when there is no phrase.
+
+        Of a text longer than the model reads, only the beginning is looked for.
+        """
         if not phrases:
             return []
         queries = [list(phrases)]
         with quiet_transformers():
-            inputs = self.processor(images=[image], text=queries, return_tensors="pt").to(self.device)
+            # Tokenizers do not all cut by themselves, and a text of one piece too many is an error inside the model.
+            inputs = self.processor(
+                images=[image], text=queries, return_tensors="pt", truncation=True, max_length=self.longest_text
+            ).to(self.device)
             outputs = self.model(**inputs)
             decode = self.processor.post_process_grounded_object_detection
             known = inspect.signature(decode).parameters
