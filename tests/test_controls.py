@@ -22,6 +22,7 @@ from dpe_mner.pictures.kinds import Detection, PictureParts
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.predictor import PredictionOptions, Predictor
 from dpe_mner.training.validate import Validator, above
+from dpe_mner.types import Entity, Prediction
 
 OPTIONS = PredictionOptions(steps=2)
 
@@ -223,14 +224,17 @@ def test_the_threshold_is_chosen_again_under_the_control(build, posts):
     assert all(entity.score >= found.threshold for p in found.control.predictions for entity in p.entities)
 
 
-def test_entities_above_a_threshold(build, posts):
-    (prediction,) = answer_posts(build(), posts[:1], OPTIONS).predictions
-    assert prediction.entities
-    assert above([prediction], 0.0) == [prediction]
-    assert above([prediction], 1.1)[0].entities == []
-    label = prediction.entities[0].label
-    kept = above([prediction], 1.1, by_label={label: 0.0})[0].entities
-    assert kept == [entity for entity in prediction.entities if entity.label == label]
+def test_entities_above_a_threshold():
+    entities = [
+        Entity("Kevin", "PER", 0, 5, 0, 1, 0.2),
+        Entity("Paris", "LOC", 6, 11, 1, 2, 0.5),
+        Entity("Apple", "ORG", 12, 17, 2, 3, 0.9),
+    ]
+    (prediction,) = above([Prediction("1", "Kevin Paris Apple", entities, warnings=["w"])], 0.0)
+    assert (prediction.entities, prediction.warnings) == (entities, ["w"])
+    assert above([prediction], 0.5)[0].entities == entities[1:]
+    assert above([prediction], 0.91)[0].entities == []
+    assert above([prediction], 0.91, by_label={"PER": 0.1, "LOC": 0.6})[0].entities == entities[:1]
 
 
 # The command
