@@ -23,9 +23,7 @@ CHOICES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # name, settings.
     ("60 spans", {"spans": 60, "spans_per_word": 0.0}, {}),
     ("2 steps", {"steps": 2}, {}),
     ("3 steps", {"steps": 3}, {}),
-    ("3 steps, early exit", {"steps": 3, "early_exit": True}, {}),
     ("5 steps", {"steps": 5}, {}),
-    ("5 steps, early exit", {"steps": 5, "early_exit": True}, {}),
 ]
 
 

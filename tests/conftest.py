@@ -42,18 +42,18 @@ SIZES = {
 }
 FAST = {
     "noise": {"spans": 12, "signal_scale": 2.0, "gold_share": 0.7},
-    "fusion": {"heads": 4, "mlp_ratio": 1.0, "relevance_rank": 8, "coarse_image_size": 10, "fine_image_size": 6},
-    "heads": {
-        "boundary_loss": "softmax",
-        "boundary_score": "bilinear",
-        "boundary_words": "x_t^m",
-        "type_input": "pointed",
-        "span_pooling": "mean+ends",
-        "tagging": True,
-        "self_conditioning": True,
+    "fusion": {
+        "heads": 4,
+        "mlp_ratio": 1.0,
+        "relevance_rank": 8,
+        "coarse_image_size": 10,
+        "fine_image_size": 6,
+        "relative_positions": 4,
+        "weights_on": "attention",
     },
+    "heads": {"variant": "pointer", "span_pooling": "mean+ends", "tagging": True, "self_conditioning": True},
     "loss": {"unroll": 2, "pure_noise_share": 0.5},
-    "reasoning": {"steps": 3, "start": "quasi", "time_power": 2.0, "ensemble": True, "eta": 0.0},
+    "reasoning": {"steps": 3, "start": "quasi", "time_power": 2.0, "combine": "mean", "eta": 0.0},
 }
 
 
@@ -137,15 +137,12 @@ def settings_with(**sections) -> Settings:
 
 @pytest.fixture
 def build(encoders) -> Callable[..., DPEMNERModel]:
-    """A tiny model with fresh weights that are not at their zero start."""
+    """A tiny model at its real initial values."""
 
     def make(kind: str = "bert-uncased", **sections) -> DPEMNERModel:
         encoder = encoders(kind)  # before the seed: building it draws numbers
         torch.manual_seed(1)
         model = DPEMNERModel.from_encoder(encoder, labels=LABELS, settings=settings_with(**sections))
-        with torch.no_grad():
-            for parameter in model.network.parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.05)
         return model.eval()
 
     return make
@@ -157,9 +154,6 @@ def saved_model(tmp_path_factory, encoders) -> str:
     encoder = encoders("bert-uncased")  # before the seed: building it draws numbers
     torch.manual_seed(1)
     model = DPEMNERModel.from_encoder(encoder, labels=LABELS, settings=settings_with())
-    with torch.no_grad():
-        for parameter in model.network.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
     folder = tmp_path_factory.mktemp("saved")
     model.save_pretrained(folder)
     return str(folder)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dpe_mner.reasoning.decode import Candidates, choose, merge_steps, sort_candidates, step_candidates, tag_scores
+from dpe_mner.reasoning.decode import Candidates, choose, merge_steps, sort_candidates, step_candidates
 from dpe_mner.reasoning.heads import ReasoningOutput
+from dpe_mner.settings import HeadSettings
 
 
 def candidates(*rows):
@@ -25,9 +26,8 @@ def test_score_is_the_product_and_backward_spans_score_nothing():
         left=torch.stack([peaked(1, 4), peaked(3, 4)])[None],
         right=torch.stack([peaked(2, 4, 0.8), peaked(0, 4)])[None],
         types=torch.stack([peaked(2, 5, 0.7), peaked(1, 5)])[None],
-        tags=None,
     )
-    found = step_candidates(output, boundary_loss="softmax")
+    found = step_candidates(output, HeadSettings(variant="pointer"))
     assert found.spans[0, 0].tolist() == [1, 2]
     assert found.labels[0].tolist() == [2, 1]
     assert found.scores[0].tolist() == pytest.approx([0.9 * 0.8 * 0.7, 0.0])
@@ -47,6 +47,22 @@ def test_merging_takes_the_best_of_a_step_and_the_mean_over_all_steps():
     }
     assert rows == pytest.approx({(0, 1, 1): 0.7, (3, 3, 2): 0.3, (0, 1, 2): 0.1})
     assert merged.scores[0].tolist() == sorted(merged.scores[0].tolist(), reverse=True)
+
+
+def test_the_papers_boundaries_are_asked_word_by_word():
+    logits = torch.tensor([[[2.0, 2.0, -9.0]]])
+    found = step_candidates(
+        ReasoningOutput(logits, logits, torch.tensor([[[-9.0, 9.0]]])), HeadSettings(variant="paper")
+    )
+    p = float(torch.sigmoid(torch.tensor(2.0)))
+    assert found.scores[0].tolist() == pytest.approx([p * p], rel=1e-4)  # two likely words do not share one probability
+
+
+@pytest.mark.parametrize(("combine", "score"), [("mean", 0.4), ("max", 0.6), ("last", 0.2)])
+def test_steps_are_combined_as_told(combine, score):
+    steps = [candidates((0, 1, 1, value)) for value in (0.4, 0.6, 0.2)]
+    merged = merge_steps(steps, combine=combine)
+    assert merged.scores[0].max().item() == pytest.approx(score)
 
 
 def test_merging_one_step_keeps_it():
@@ -96,15 +112,3 @@ def test_thresholds_go_by_class():
     found = sort_candidates(candidates((0, 0, 1, 0.5), (2, 2, 2, 0.5)))
     chosen = choose(found, torch.tensor([0.0, 0.6, 0.4]))
     assert found.labels[0][chosen[0]].tolist() == [2]
-
-
-def test_tag_scores_spell_the_entity():
-    torch.manual_seed(0)
-    tags = torch.randn(1, 5, 9)
-    p = tags.softmax(-1)[0]
-    found = candidates((1, 3, 2, 1.0), (4, 4, 1, 1.0), (3, 2, 1, 1.0))
-    scores = tag_scores(tags, found)[0]
-    expected = p[1, 3] * p[2, 4] * p[3, 4] * (1 - p[4, 4])
-    assert float(scores[0]) == pytest.approx(float(expected), rel=1e-5)
-    assert float(scores[1]) == pytest.approx(float(p[4, 1]), rel=1e-5)
-    assert float(scores[2]) == 0

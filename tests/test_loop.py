@@ -1,4 +1,4 @@
-"""The reasoning loop's early exit, and layers that compute only what somebody reads."""
+"""Layers that compute only what somebody reads."""
 
 from __future__ import annotations
 
@@ -10,66 +10,8 @@ from transformers import AlbertConfig, AlbertModel
 from dpe_mner.errors import InputError
 from dpe_mner.fusion.attention import TransformerLayer
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
-from dpe_mner.reasoning.loop import predicted_spans
 from dpe_mner.representations.text import first_layers
 from dpe_mner.types import Post
-
-STEPS = 6
-EARLY = {"reasoning": {"early_exit": True, "steps": STEPS, "eta": 0.0}}
-LATE = {"reasoning": {"early_exit": False, "steps": STEPS, "eta": 0.0}}
-
-
-def rows_run(model, monkeypatch) -> list[int]:
-    """How many posts each pass over the spans computes."""
-    counts = []
-    forward = model.network.forward
-    monkeypatch.setattr(
-        model.network, "forward", lambda c, k, spans, b: (counts.append(spans.shape[0]), forward(c, k, spans, b))[1]
-    )
-    return counts
-
-
-def said(step):
-    """Classes of the spans, and where those of an entity class lie."""
-    kinds = step.output.types.argmax(-1)
-    return kinds, torch.where(kinds[..., None] > 0, predicted_spans(step.output), -1)
-
-
-def test_a_post_that_stands_still_is_left_alone(build, monkeypatch):
-    model = build(**EARLY)
-    counts = rows_run(model, monkeypatch)
-    trace = model.reason(batch_of(model, POSTS))
-    full = build(**LATE).reason(batch_of(model, POSTS))
-    assert len(trace.steps) == STEPS
-    assert counts[:2] == [4, 4]
-    assert counts == sorted(counts, reverse=True)
-    assert sum(counts) < 4 * STEPS
-    for post in range(len(POSTS)):
-        frozen = False
-        for k in range(STEPS):
-            now = said(trace.steps[k])
-            if frozen:
-                assert all(torch.equal(a[post], b[post]) for a, b in zip(now, said(trace.steps[k - 1]), strict=True))
-            else:  # until it exits, a post's steps are those of the whole run
-                expected = full.steps[k].output.types[post]
-                torch.testing.assert_close(trace.steps[k].output.types[post], expected, rtol=1e-4, atol=1e-5)
-            if k > 0 and not frozen:
-                before = said(trace.steps[k - 1])
-                frozen = all(torch.equal(a[post], b[post]) for a, b in zip(now, before, strict=True))
-
-
-@pytest.mark.parametrize("ensemble", [False, True])
-def test_company_does_not_decide_when_a_post_exits(build, ensemble):
-    early = {**EARLY["reasoning"], "ensemble": ensemble}
-    model = build(reasoning=early)
-    together = model.predict(POSTS, batch_size=8)
-    assert together == [model.predict([post])[0] for post in POSTS]
-    assert together == model.predict(POSTS[::-1], batch_size=8)[::-1]
-
-
-def test_explanations_show_every_step_after_an_exit(build):
-    prediction = build(**EARLY).predict(POSTS[0], explain=True)
-    assert [step.step for step in prediction.steps] == list(range(1, STEPS + 1))
 
 
 def test_wanted_positions_are_those_of_the_whole_layer():
@@ -82,11 +24,12 @@ def test_wanted_positions_are_those_of_the_whole_layer():
         torch.testing.assert_close(layer(states, mask, scale, wanted=wanted), whole[:, wanted])
 
 
+@pytest.mark.parametrize("order", ["parallel", "text-first"])
 @pytest.mark.parametrize("layers", [2, 3, 4])
-def test_mbt_leaves_out_only_what_nobody_reads(layers):
+def test_mbt_leaves_out_only_what_nobody_reads(layers, order):
     """Against the exchange written out, every layer computing every position."""
     torch.manual_seed(0)
-    mbt = BottleneckTransformer(width=8, heads=2, layers=layers, tokens=3, ratio=1.0, dropout=0.0)
+    mbt = BottleneckTransformer(width=8, heads=2, layers=layers, tokens=3, ratio=1.0, dropout=0.0, order=order)
     text, visual, ones = torch.randn(2, 4, 8), torch.randn(2, 5, 8), torch.ones(2, 1, dtype=torch.bool)
     scale = torch.rand(2, 5)
     words, seen = ones.expand(2, 4), ones.expand(2, 5)
@@ -95,10 +38,11 @@ def test_mbt_leaves_out_only_what_nobody_reads(layers):
     for depth, layer in enumerate(mbt.text_layers):
         x, from_text = layer(torch.cat([x, shared], 1), ones.expand(2, 7)).split([4, 3], dim=1)
         if depth + 1 < layers:
-            update = mbt.visual_layers[depth](torch.cat([y, shared], 1), ones.expand(2, 8), padded)
+            asking = shared if order == "parallel" else from_text
+            update = mbt.visual_layers[depth](torch.cat([y, asking], 1), ones.expand(2, 8), padded)
             y, from_visual = update.split([5, 3], dim=1)
-            shared = (from_text + from_visual) / 2
-    torch.testing.assert_close(mbt(text, words, visual, seen, scale), x)
+            shared = (from_text + from_visual) / 2 if order == "parallel" else from_visual
+    torch.testing.assert_close(mbt(text, words, visual, seen, scale=scale), x)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])

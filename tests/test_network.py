@@ -11,6 +11,7 @@ from dpe_mner.errors import InputError
 from dpe_mner.fusion.attention import Attention
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.relevance import RelevanceGate
+from dpe_mner.fusion.span_aggregator import RelativePositions
 from dpe_mner.representations.text import pool_pieces
 from dpe_mner.types import Post
 
@@ -67,7 +68,18 @@ def test_the_gate_is_the_diagonal_of_the_matrix():
     torch.manual_seed(0)
     gate = RelevanceGate(width=8, rank=4)
     x, y = torch.randn(5, 8), torch.randn(5, 16)
-    torch.testing.assert_close(gate(x, y), torch.sigmoid(gate.logits(x, y).diagonal()))
+    cosines = gate.logits(x, y).diagonal() / gate.log_scale.exp()
+    torch.testing.assert_close(gate(x, y), torch.sigmoid(gate.slope * cosines + gate.offset))
+
+
+def test_the_gate_of_spans_is_each_ones_own_and_the_loss_takes_their_mean():
+    torch.manual_seed(0)
+    gate = RelevanceGate(width=8, rank=4)
+    spans, y = torch.randn(3, 5, 8), torch.randn(3, 16)
+    each = torch.stack([gate(spans[:, n], y) for n in range(5)], dim=1)
+    torch.testing.assert_close(gate(spans, y), each)
+    mean = torch.stack([gate.logits(spans[:, n], y) for n in range(5)]).mean(0)
+    torch.testing.assert_close(gate.logits(spans, y), mean)
 
 
 def test_relevance_learns_to_rank_the_right_picture_first():
@@ -78,32 +90,32 @@ def test_relevance_learns_to_rank_the_right_picture_first():
     optimizer = torch.optim.Adam(gate.parameters(), lr=1e-2)
     for _ in range(200):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(torch.sigmoid(gate.logits(x, y)) / 0.1, torch.arange(64)).backward()
+        torch.nn.functional.cross_entropy(gate.logits(x, y), torch.arange(64)).backward()
         optimizer.step()
     assert (gate.logits(x, y).argmax(1) == torch.arange(64)).float().mean() > 0.9
 
 
 def bottleneck():
     torch.manual_seed(0)
-    return BottleneckTransformer(width=8, heads=2, layers=2, tokens=2, ratio=1.0, dropout=0.0).eval()
+    return BottleneckTransformer(width=8, heads=2, layers=2, tokens=2, ratio=1.0, dropout=0.0, order="parallel").eval()
 
 
 def test_vision_reaches_the_text_through_the_bottleneck_and_its_mask_shuts_it():
     mbt, text, visual, other = bottleneck(), torch.randn(1, 3, 8), torch.randn(1, 4, 8), torch.randn(1, 4, 8)
     words, seen, shut = (torch.full((1, n), value) for n, value in ((3, True), (4, True), (4, False)))
     ones = torch.ones(1, 4)
-    assert (mbt(text, words, other, seen, ones) - mbt(text, words, visual, seen, ones)).abs().max() > 1e-4
-    assert torch.equal(mbt(text, words, other, shut, ones), mbt(text, words, visual, shut, ones))
+    assert (mbt(text, words, other, seen, scale=ones) - mbt(text, words, visual, seen, scale=ones)).abs().max() > 1e-4
+    assert torch.equal(mbt(text, words, other, shut, scale=ones), mbt(text, words, visual, shut, scale=ones))
 
 
 def test_relevance_and_priority_are_not_undone_by_a_norm():
     """At scale 0 vision says nothing: any two pictures give the same text."""
     mbt, text, visual, other = bottleneck(), torch.randn(1, 3, 8), torch.randn(1, 4, 8), torch.randn(1, 4, 8)
     words, seen = torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool)
-    outputs = [mbt(text, words, visual, seen, torch.full((1, 4), scale)) for scale in (0.0, 0.3, 1.0)]
+    outputs = [mbt(text, words, visual, seen, scale=torch.full((1, 4), scale)) for scale in (0.0, 0.3, 1.0)]
     assert (outputs[0] - outputs[1]).abs().max() > 1e-4
     assert (outputs[1] - outputs[2]).abs().max() > 1e-4
-    torch.testing.assert_close(outputs[0], mbt(text, words, other, seen, torch.zeros(1, 4)))
+    torch.testing.assert_close(outputs[0], mbt(text, words, other, seen, scale=torch.zeros(1, 4)))
 
 
 def test_a_post_without_vision_is_untouched_whoever_its_neighbours_are(build):
@@ -159,15 +171,16 @@ SWITCHES = [
     {"fusion": {"reverse_grain": True}},
     {"fusion": {"priority": "literal"}},
     {"fusion": {"priority": "literal-flipped"}},
-    {"fusion": {"share_bottleneck": False}},
+    {"fusion": {"exchange": "direct"}},
+    {"fusion": {"bottleneck_order": "text-first"}},
+    {"fusion": {"weights_on": "states"}},
+    {"fusion": {"relative_positions": 0}},
     {"fusion": {"hidden_size": 16}},
     {"fusion": {"aggregator_mlp_ratio": 1.0}},
     {"loss": {"align_token": 0.0, "align_sentence": 0.0, "align_span": 0.0}},
     {"loss": {"unroll": 1}},
-    {"heads": {"boundary_loss": "sigmoid", "boundary_score": "additive", "type_input": "span", "tagging": False}},
-    {"heads": {"span_pooling": "mean", "boundary_words": "x_t", "self_conditioning": False}},
-    {"heads": {"span_table": 4}},
-    {"heads": {"nearness": 4}},
+    {"heads": {"variant": "paper", "tagging": False}},
+    {"heads": {"span_pooling": "mean", "self_conditioning": False}},
     {"noise": {"expand": "concat", "beta_schedule": "linear"}},
 ]
 
@@ -175,6 +188,9 @@ SWITCHES = [
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda s: "-".join(f"{k}" for v in s.values() for k in v))
 def test_every_switch_changes_the_model_and_still_trains(build, posts, switch):
     default, switched = build(), build(**switch)
+    own, other = default.state_dict(), switched.state_dict()
+    shared = {k: v for k, v in own.items() if k in other and other[k].shape == v.shape}
+    switched.load_state_dict({**other, **shared})  # else a switch might pass that only shifts the random draws
     images = image_features(posts, [True, True, False, False])
 
     def loss(model):
@@ -302,7 +318,8 @@ def test_the_paper_is_the_default(encoders):
     assert (settings.noise.timesteps, settings.noise.spans) == (1000, 150)
     assert settings.fusion.lambda_x == settings.fusion.lambda_y == 0.3
     assert settings.loss.lambda_rel == 0.5
-    assert settings.heads.boundary_loss == "sigmoid"
+    assert settings.heads.variant == "paper"
+    assert (settings.fusion.exchange, settings.fusion.weights_on) == ("bottleneck", "states")
     assert not settings.heads.tagging
 
 
@@ -317,3 +334,104 @@ def test_an_unloadable_encoder_is_a_clear_error(tmp_path):
 
     with pytest.raises(InputError, match="cannot be loaded"):
         DPEMNERModel.from_encoder(str(tmp_path), labels=["PER"])
+
+
+@pytest.mark.parametrize("exchange", ["direct", "bottleneck"])
+def test_vision_has_a_gradient_from_the_first_step(build, posts, exchange):
+    """Zeroed projections in series between a picture and H_m gave it none, and hardly any later."""
+    model = build(
+        fusion={"exchange": exchange, "bottleneck_order": "text-first"},
+        loss={f"align_{i}": 0.0 for i in ("token", "sentence", "span")},
+    ).train()
+    images = image_features(posts, [True, True, True, True])
+    model(batch_of(model, posts, gold=True, images=images), torch.Generator().manual_seed(0)).loss.backward()
+    projections = model.network.visual_projection
+    words = max(float(p.grad.norm()) for p in model.network.span_projection.parameters())
+    for part in (projections.image2text["c"], projections.image2text["f"], projections.image["c"][1]):
+        assert float(part.weight.grad.norm()) > 1e-3 * words
+
+
+@torch.no_grad()
+def test_a_part_of_weight_0_is_not_seen_and_relevance_0_is_the_text_itself(build, posts):
+    model = build(fusion={"lambda_x": 0.0})
+    images = image_features(posts, [True, True, True, True])
+    others = [(coarse + 1, fine - 2) for coarse, fine in images]
+    noise = torch.full((1, len(posts)), model.settings.noise.timesteps - 1)
+
+    def x_t_m(features):
+        batch = batch_of(model, posts, images=features)
+        text, visual = model.encode(batch)
+        for gate in (model.network.granularity("t").gate(j) for j in ("c", "f")):
+            gate.slope.zero_()  # the gate reads the picture too; here only eq. 3 is asked
+        return model.network.prepare(text, visual, noise, model.noise.signal_share(noise)).x_t_m[0]
+
+    one, other = x_t_m(images), x_t_m(others)
+    assert torch.equal(one[:1], other[:1])  # a post with caption and tags: at T-1 its picture weighs nothing
+    assert not torch.equal(one[1:2], other[1:2])  # without tags the regions are all there is of the fine grain
+    for gate in (model.network.granularity("t").gate(j) for j in ("c", "f")):
+        gate.offset.fill_(-1e9)
+    batch = batch_of(model, posts, images=images)
+    text, visual = model.encode(batch)
+    context = model.network.prepare(text, visual, noise, model.noise.signal_share(noise))
+    assert torch.equal(context.x_t_m[0], context.x_t)
+
+
+@torch.no_grad()
+def test_text_first_tokens_ask_a_picture_by_the_text():
+    torch.manual_seed(0)
+    visual, mask = torch.randn(1, 4, 8), torch.ones(1, 4, dtype=torch.bool)
+    words = torch.ones(1, 3, dtype=torch.bool)
+    texts = torch.randn(1, 3, 8), torch.randn(1, 3, 8)
+    for order, asks in (("parallel", False), ("text-first", True)):
+        mbt = BottleneckTransformer(width=8, heads=2, layers=2, tokens=2, ratio=1.0, dropout=0.0, order=order)
+        queries = []
+        mbt.visual_layers[0].register_forward_pre_hook(lambda _, inputs, kept=queries: kept.append(inputs[0][:, 4:]))
+        for text in texts:
+            mbt(text, words, visual, mask)
+        assert torch.equal(*queries) != asks
+
+
+@torch.no_grad()
+def test_without_a_level_nothing_of_it_is_left(build, posts):
+    """Table 2: w/o token level the words of the boundaries are x_t; w/o span level spans meet no picture."""
+    images = image_features(posts, [True, True, True, True])
+    tokenless = build(fusion={"token_level": False, "sentence_level": False, "span_level": False})
+    batches = [batch_of(tokenless, posts, images=seen) for seen in (images, [(a + 1, b) for a, b in images])]
+    first, second = (tokenless.reason(batch).steps[-1].output for batch in batches)
+    assert torch.equal(first.types, second.types)
+    assert torch.equal(first.left, second.left)
+
+
+@torch.no_grad()
+def test_auxiliary_tags_do_not_reach_the_answer(build, posts):
+    model = build()
+    batch = batch_of(model, posts)
+    before = model.reason(batch).steps[-1].output
+    for parameter in model.network.tagger.parameters():
+        parameter.normal_()
+    after = model.reason(batch).steps[-1].output
+    assert torch.equal(before.types, after.types)
+    assert torch.equal(before.left, after.left)
+
+
+@torch.no_grad()
+def test_one_grain_alone_has_nothing_to_be_concatenated_with(build):
+    """w/o PMI on captions alone swaps in no other layer."""
+    posts = [Post(words=("Paris", "in", "spring"), caption="a tower")]
+    default, without = build(), build(fusion={"prioritize": False})
+    own = {k: v for k, v in default.state_dict().items() if k in without.state_dict()}
+    without.load_state_dict({**without.state_dict(), **own})
+    one, other = (m.reason(batch_of(m, posts)).steps[-1].output.types for m in (default, without))
+    torch.testing.assert_close(one, other)
+
+
+@torch.no_grad()
+def test_relative_positions_against_brute_force():
+    torch.manual_seed(0)
+    positions = RelativePositions(heads=3, reach=2)
+    positions.bias.normal_()
+    ends = torch.randint(0, 6, (2, 4, 2))
+    bias = positions(ends, 6)
+    for b, h, n, word in torch.cartesian_prod(*map(torch.arange, (2, 3, 4, 6))).tolist():
+        wanted = sum(positions.bias[k, h, max(-2, min(2, word - int(ends[b, n, k]))) + 2] for k in range(2))
+        torch.testing.assert_close(bias[b, h, n, word], wanted)

@@ -26,7 +26,7 @@ from dpe_mner.onnx.export import check_parity, export_onnx
 from dpe_mner.onnx.runtime import OnnxModel, choose
 
 SETTINGS = {
-    "reasoning": {"steps": 2, "spans_per_word": 1.0, "tag_vote": 0.5},
+    "reasoning": {"steps": 2, "spans_per_word": 1.0},
     "encoder": {"word_shapes": True, "window_words": 16, "window_overlap": 4},
     "decision": {"threshold": 0.0, "label_thresholds": {"PER": 0.001}},
 }
@@ -36,11 +36,7 @@ SETTINGS = {
 def original(encoders):
     encoder = encoders("bert-uncased")  # before the seed: building it draws numbers
     torch.manual_seed(2)
-    model = DPEMNERModel.from_encoder(encoder, labels=LABELS, settings=settings_with(**SETTINGS)).eval()
-    with torch.no_grad():
-        for parameter in model.network.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
+    return DPEMNERModel.from_encoder(encoder, labels=LABELS, settings=settings_with(**SETTINGS)).eval()
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +119,6 @@ def test_pytorch_is_not_needed(folder):
     ("sections", "reason"),
     [
         ({"reasoning": {"eta": 0.5}}, "eta"),
-        ({"reasoning": {"early_exit": True}}, "early_exit"),
         ({"encoder": {"characters": True}}, "characters"),
         ({"reasoning": {"start": "gaussian", "spans_per_word": 1.0}}, "Gaussian"),
         ({"pictures": {"grid": {"model": "x"}}}, "image features"),

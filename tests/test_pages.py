@@ -22,7 +22,7 @@ from dpe_mner.evaluation.run import Answers
 from dpe_mner.explain.html import Mark, colour_of, pieces_of
 from dpe_mner.explain.page import explanation_page
 from dpe_mner.explain.picture import shown_picture
-from dpe_mner.explain.sources import source_weights
+from dpe_mner.explain.sources import counting, idle, source_weights
 from dpe_mner.types import Entity, Grounding, LabelledSpan, Post, Prediction, ReasoningStep
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> ' \" {{ 7*7 }} <!--"
@@ -103,6 +103,7 @@ def explained(text: str, **changes) -> Prediction:
         steps=steps,
         relevance={i: {"coarse": 0.5, "fine": 0.6} for i in ("token", "sentence", "span")},
         representations=dict.fromkeys(("x_t", "x_g", "x_s", "y_c", "y_ct", "y_f", "y_ft"), True),
+        influence={"coarse": 2.5, "fine": 0.5},
     )
     return replace(made, **changes)
 
@@ -114,6 +115,16 @@ def test_pieces_join_to_the_text():
     assert pieces_of("", []) == []
     assert colour_of("PER") != colour_of("LOC")
     assert colour_of("MISC") == colour_of("OTHER")
+
+
+def test_a_source_counts_where_its_grain_moves_the_answer():
+    made = explained("sunny Paris again", influence={"coarse": 0.1, "fine": 0.099})
+    assert counting(made) == {"y_ct": True, "y_c": True, "y_ft": False, "y_f": False}
+    assert idle(made) == ["tags", "regions"]
+    made = replace(made, representations={"y_ct": True, "y_f": True, "y_c": False})
+    assert counting(made) == {"y_ct": True, "y_c": False, "y_ft": False, "y_f": False}
+    assert idle(made) == ["regions"]
+    assert idle(replace(made, influence={})) == ["caption", "regions"]
 
 
 def test_a_missing_source_gives_its_weight_to_its_twin():
@@ -149,18 +160,62 @@ def test_the_page_shows_every_step_with_weights_relevance_and_sources():
 def test_a_source_that_is_not_there_is_crossed_out():
     text = "sunny Paris again"
     there = {"x_t": True, "x_g": True, "x_s": True, "y_c": False, "y_ct": True, "y_f": False, "y_ft": False}
-    page = assert_safe(explanation_page([Post(text=text)], [explained(text, representations=there)], title="t"))
+    made = explained(text, representations=there, influence={"coarse": 0.5})
+    page = assert_safe(explanation_page([Post(text=text)], [made], title="t"))
     assert len([a for a in page.all("span") if a.get("class") == "off"]) == 3
-    assert "fine 0.64" not in page.text
+    assert "caption 100" in page.text
+    assert "did not change this answer" not in page.text
     nothing = explanation_page([Post(text=text)], [explained(text, representations={"x_t": True})], title="t")
     assert "nothing beside the text" in assert_safe(nothing).text
+
+
+def only(grain: str) -> dict:
+    """What an explanation holds when the other grain does not move the answer."""
+    made = explained("sunny Paris again")
+    return {
+        "steps": [replace(step, span_relevance={grain: step.span_relevance[grain]}) for step in made.steps],
+        "relevance": {i: {grain: values[grain]} for i, values in made.relevance.items()},
+    }
+
+
+def test_a_grain_that_does_not_change_the_answer_is_named_and_left_out():
+    text = "sunny Paris again"
+    made = explained(text, influence={"coarse": 0.02, "fine": 0.5}, **only("fine"))
+    page = assert_safe(explanation_page([Post(text=text)], [made], title="t"))
+    assert "Caption and picture did not change this answer." in page.text
+    assert not [a for a in page.all("span") if a.get("class") == "off"]  # they were there
+    assert "relevance to the spans: fine 0.42" in page.text
+    assert "coarse 0.31" not in page.text
+    shown = page.text.replace("\xa0", " ")
+    assert "tags 90 %" in shown  # the fine grain has all there is to share
+    assert "caption 63" not in shown
+    assert "picture" not in shown.partition("noise time 999")[2].partition("relevance")[0]
+    assert len(page.all("td")) == 6
+    assert page.text.count("–") == 3
+
+
+def test_when_nothing_changes_the_answer_nothing_is_shown():
+    text = "sunny Paris again"
+    bare = explained(text).steps
+    made = explained(
+        text,
+        influence={"coarse": 0.02, "fine": 0.0},
+        relevance={i: {} for i in ("token", "sentence", "span")},
+        steps=[replace(step, span_relevance={}) for step in bare],
+    )
+    page = assert_safe(explanation_page([Post(text=text)], [made], title="t"))
+    assert "Caption, picture, tags and regions did not change this answer." in page.text
+    assert "nothing beside the text" not in page.text
+    assert "relevance to" not in page.text
+    assert not page.all("table")
+    assert not [a for a in page.all("div") if a.get("class") in {"meters", "split"}]
 
 
 def test_the_picture_is_inside_the_page_with_the_boxes():
     PIL = pytest.importorskip("PIL.Image")
     text = "sunny Paris again"
     big = PIL.new("RGB", (1200, 600), "teal")
-    looked = [Grounding(0, "region", "tower", (0.25, 0.1, 0.75, 0.5), 0.61)]
+    looked = [Grounding(0, "region", "tower", (0.25, 0.1, 0.75, 0.5), 0.61, 2.44, 0.83)]
     html = explanation_page([Post(text=text, image=big)], [explained(text, grounding=looked)], title="t")
     page = assert_safe(html)
     (img,) = page.all("img")
@@ -168,7 +223,7 @@ def test_the_picture_is_inside_the_page_with_the_boxes():
     assert (shown.format, shown.size) == ("JPEG", (480, 240))
     (box,) = [a["style"] for a in page.all("b") if "style" in a]
     assert box == "left: 25.00%; top: 10.00%; width: 50.00%; height: 40.00%"
-    assert "Paris looked most at the region tower" in page.text
+    assert "Paris looked most at the region tower: 2.4 times an even share, relevance 0.83" in page.text
 
 
 @pytest.mark.parametrize("image", ["gone.jpg", b"no picture", "https://example.org/a.jpg"])
@@ -373,7 +428,7 @@ def test_captions_made_of_pictures_are_on_the_page(encoders, tmp_path):
     pytest.importorskip("lmdb")
     import torch
     from conftest import LABELS, settings_with
-    from vision import MAKERS, write_picture
+    from vision import MAKERS, make_attentive, write_picture
 
     from dpe_mner.model import DPEMNERModel
 
@@ -383,9 +438,9 @@ def test_captions_made_of_pictures_are_on_the_page(encoders, tmp_path):
         "pictures": {"tags": {"model": MAKERS["detr"](tmp_path / "detr"), "threshold": 0.0}},
         "decision": {"threshold": 0.0},
     }
-    DPEMNERModel.from_encoder(
-        encoders("bert-uncased"), labels=LABELS, settings=settings_with(**sections)
-    ).save_pretrained(tmp_path / "m")
+    model = DPEMNERModel.from_encoder(encoders("bert-uncased"), labels=LABELS, settings=settings_with(**sections))
+    make_attentive(model)
+    model.save_pretrained(tmp_path / "m")
     (tmp_path / "p.txt").write_text(conll(POSTS[:1]))
     data = (tmp_path / "p.txt", "--images", tmp_path / "images", "--model", tmp_path / "m", "--quiet")
     result = run("predict", *data, "--html", tmp_path / "o.html")

@@ -73,10 +73,8 @@ def test_one_batch_is_learned_to_f1_100(build):
     assert f1 == 100
 
 
-@pytest.mark.parametrize(
-    "paper", [{"boundary_loss": "sigmoid", "boundary_score": "additive", "type_input": "span", "tagging": False}]
-)
-def test_the_papers_own_losses_learn_too(build, paper):
+def test_the_papers_own_losses_learn_too(build):
+    paper = {"variant": "paper", "tagging": False, "span_pooling": "mean", "self_conditioning": False}
     model = build(heads=paper, loss={"unroll": 1}, fusion={"dropout": 0.0}).train()
     batch = batch_of(model, POSTS, gold=True)
     generator = torch.Generator().manual_seed(0)

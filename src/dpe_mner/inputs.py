@@ -50,7 +50,7 @@ def as_posts(
 def _is_single(post: object) -> bool:
     if isinstance(post, str | Post):
         return True
-    if not isinstance(post, list) or not all(isinstance(word, str) for word in post):
+    if not isinstance(post, list) or not post or not all(isinstance(word, str) for word in post):
         return False
     return not any(" " in word for word in post)
 

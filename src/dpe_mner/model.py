@@ -16,7 +16,7 @@ from dpe_mner.errors import InputError
 from dpe_mner.fusion.granularity import VisualGrains
 from dpe_mner.inputs import PostLike, as_posts, with_progress
 from dpe_mner.objective.alignment import alignment_losses
-from dpe_mner.objective.losses import entity_loss, span_table_loss, tagging_loss
+from dpe_mner.objective.losses import entity_loss, tagging_loss
 from dpe_mner.objective.matcher import HungarianMatcher
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
@@ -182,40 +182,29 @@ class DPEMNERModel(SavedModel):
         settings, weights = self.settings, self.settings.loss
         text, visual = self.encode(batch)
         times = self.noise.training_times(batch.lengths, weights.unroll, weights.pure_noise_share, generator)
-        s = self.noise.signal_share(times)
-        context = self.network.prepare(text, visual, times, s)
-        parts: dict[str, list[Tensor]] = {"entities": []}
-        z_t = self._start(batch, times[0], generator)
-        beliefs = None
-        matcher = HungarianMatcher(
-            share=settings.noise.gold_share, repeats=settings.noise.gold_repeats, reach=settings.noise.anchor_reach
-        )
+        context = self.network.prepare(text, visual, times, self.noise.signal_share(times))
+        matcher = HungarianMatcher(share=settings.noise.gold_share, reach=settings.noise.anchor_reach)
+        z_t, found = self._start(batch, times[0], generator), None
         passes: list[SpanPass] = []
+        entities: list[Tensor] = []
         for k in range(len(times)):
             ends = self.codec.ends(z_t, batch.lengths)
-            current = self.network(context, k, ends, beliefs)
+            current = self.network(context, k, ends, found)
             passes.append(current)
             assigned = matcher(current.output, batch.gold, ends[..., 0])
-            parts["entities"].append(
-                entity_loss(
-                    current.output,
-                    batch.gold,
-                    assigned,
-                    boundary_loss=settings.heads.boundary_loss,
-                    weights=weights,
-                )
+            entities.append(
+                entity_loss(current.output, batch.gold, assigned, variant=settings.heads.variant, weights=weights)
             )
             if k + 1 < len(times):
                 drawn = None
                 if settings.reasoning.eta > 0:
                     drawn = torch.randn(z_t.shape, generator=generator, device=z_t.device)
-                z_t, beliefs = self.step(z_t, current.output, times[k], times[k + 1], batch.lengths, drawn)
-        if context.tags is not None:
-            parts["tagging"] = [weights.tagging * tagging_loss(tags, batch.gold) for tags in context.tags]
-        if context.table is not None:
-            tables = [span_table_loss(table, batch.gold, batch.lengths) for table in context.table]
-            parts["span_table"] = [weights.span_table * loss for loss in tables]
-        losses = {name: torch.stack(values).mean() for name, values in parts.items()}
+                z_t, found = self.step(z_t, current.output, times[k], times[k + 1], batch.lengths, drawn)
+        losses = {"entities": torch.stack(entities).mean()}
+        tags = self.network.tag(context)
+        if tags is not None:
+            each = torch.stack([tagging_loss(of_step, batch.gold) for of_step in tags])
+            losses["tagging"] = weights.tagging * each.mean()
         losses |= alignment_losses(self.network, context, visual, passes, weights)
         return TrainingOutput(loss=torch.stack(list(losses.values())).sum(), parts=losses)
 
@@ -229,8 +218,7 @@ class DPEMNERModel(SavedModel):
         drawn = torch.randn(z_0.shape, generator=generator, device=z_0.device)
         z_t = self.noise.add_noise(z_0, t, drawn)
         z_t = starting_signals(z_t, from_gold, scale=self.codec.scale, generator=generator)
-        # At T-1 alpha is nearly, not quite, 0: the true start of reasoning holds no gold at all.
-        z_t = torch.where((t == noise.timesteps - 1)[:, None, None], drawn, z_t)
+        z_t = torch.where((t == noise.timesteps - 1)[:, None, None], drawn, z_t)  # as reasoning starts
         return self.codec.clamp(z_t)
 
     @torch.inference_mode()
@@ -267,7 +255,6 @@ class DPEMNERModel(SavedModel):
             batch.lengths,
             pairs,
             draw=lambda: torch.randn(N, 2, generator=generator),
-            early_exit=chosen.early_exit,
         )
         return ReasoningTrace(steps=passes, times=[t for t, _ in pairs], context=context, visual=visual)
 

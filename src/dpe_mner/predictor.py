@@ -15,10 +15,11 @@ from dpe_mner.data.entities import make_entity, without_overlap
 from dpe_mner.data.words import Words, words_of
 from dpe_mner.errors import InputError
 from dpe_mner.explain.collect import Explanation, explain, ground, merge_explanations
+from dpe_mner.explain.influence import span_influence
 from dpe_mner.pictures.kinds import PictureParts
 from dpe_mner.pictures.opening import picture_name
 from dpe_mner.pictures.source import PictureSource
-from dpe_mner.reasoning.decode import Candidates, candidates_of, choose, merge_steps
+from dpe_mner.reasoning.decode import Candidates, choose, merge_steps, step_candidates
 from dpe_mner.reasoning.rows import Row, rows_of
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.batch import Batch
@@ -94,12 +95,20 @@ class Predictor:
         self, windows: list[Window], images: Sequence[PostFeatures], options: PredictionOptions
     ) -> list[_WindowResult]:
         model = self.model
+
+        def reason(windows: list[Window], seen: Sequence[PostFeatures]) -> ReasoningTrace:
+            batch = collate_windows(windows, pad_id=self.pieces.pad_id, images=seen).to(model.device)
+            return model.reason(batch, seed=options.seed, steps=options.steps, spans=options.spans)
+
         seen = [images[window.post] for window in windows]
-        batch = collate_windows(windows, pad_id=self.pieces.pad_id, images=seen).to(model.device)
-        trace = model.reason(batch, seed=options.seed, steps=options.steps, spans=options.spans)
+        trace = reason(windows, seen)
         candidates, chosen = decode_trace(model, trace, threshold=options.threshold)
         kept = rows_of(candidates, chosen)
-        explained: Sequence[Explanation | None] = explain(model, trace) if options.explain else [None] * len(windows)
+        explained: Sequence[Explanation | None] = [None] * len(windows)
+        if options.explain:
+            settings = model.settings
+            moved = span_influence(windows, seen, trace, pieces=self.pieces, settings=settings, reason=reason)
+            explained = explain(model, trace, moved)
         return [
             _WindowResult(window, rows, explanation)
             for window, rows, explanation in zip(windows, kept, explained, strict=True)
@@ -168,10 +177,8 @@ def decode_trace(
 ) -> tuple[Candidates, Tensor]:
     """Candidates of a reasoning trace and which of them are entities."""
     settings = model.settings
-    outputs = [step.output for step in trace.steps]
-    if not settings.reasoning.ensemble:
-        outputs = outputs[-1:]
-    merged = merge_steps([candidates_of(output, settings) for output in outputs])
+    candidates = [step_candidates(step.output, settings.heads) for step in trace.steps]
+    merged = merge_steps(candidates, combine=settings.reasoning.combine)
     least = settings.decision.threshold if threshold is None else threshold
     by_class = [least] + [
         settings.decision.label_thresholds.get(label, least) if threshold is None else least

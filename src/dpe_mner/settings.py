@@ -16,6 +16,11 @@ from dpe_mner.errors import InputError, nearest
 S = TypeVar("S", bound="Section")
 
 PriorityName = Literal["bounded", "literal", "literal-flipped"]
+Exchange = Literal["bottleneck", "direct"]
+ReadingOrder = Literal["parallel", "text-first"]
+HeadVariant = Literal["paper", "pointer"]
+Combination = Literal["last", "mean", "max"]
+WeightsOn = Literal["states", "attention"]
 FusionStrategy = Literal["dynamic", "max-pool", "mean-pool", "mlp", "moe"]
 Granularity = Literal["t", "g", "s"]
 Grain = Literal["c", "f"]
@@ -63,7 +68,6 @@ class NoiseSettings(Section):
     spans: int = Field(default=150, ge=1, description="N in training")
     expand: Literal["repeat", "concat"] = "repeat"
     gold_share: float = Field(default=1.0, ge=0, le=1, description="share of the N spans that start from gold spans")
-    gold_repeats: int | None = Field(default=None, ge=1, description="at most this many spans answer for one gold span")
     anchor_reach: int | None = Field(
         default=None,
         ge=0,
@@ -79,9 +83,22 @@ class FusionSettings(Section):
     heads: int = Field(default=8, ge=1)
     mlp_ratio: float = Field(default=4.0, ge=0)
     aggregator_mlp_ratio: float = Field(default=0.0, ge=0, description="0: SpanAggr is two attention layers only")
+    relative_positions: int = Field(
+        default=0, ge=0, description="SpanAggr sees how far words are from a span, up to this many; 0: it does not"
+    )
+    exchange: Exchange = Field(
+        default="bottleneck", description="how text reads vision: through MBT's few tokens, or each position by itself"
+    )
+    direct_layers: int = Field(default=1, ge=1)
     bottleneck_layers: int = Field(default=2, ge=2, description="with one layer no picture reaches the text stream")
     bottleneck_tokens: int = Field(default=4, ge=1)
-    share_bottleneck: bool = Field(default=True, description="one MBT for the three text granularities")
+    bottleneck_order: ReadingOrder = Field(
+        default="parallel", description="text-first: the tokens meet the text before the picture"
+    )
+    weights_on: WeightsOn = Field(
+        default="states",
+        description="what eq. 3 multiplies: visual states, as printed, or the odds of attending to them",
+    )
     dropout: float = Field(default=0.1, ge=0, lt=1)
     attention_dropout: float | None = Field(
         default=None, ge=0, lt=1, description="on attention weights; as dropout when not given, 0 trains faster"
@@ -108,23 +125,18 @@ class FusionSettings(Section):
 
 
 class HeadSettings(Section):
-    """Boundary pointers and type classifier of 2.3.2."""
+    """Boundary pointers and type classifier of 2.3.2, and what one step hands to the next."""
 
-    boundary_loss: Literal["sigmoid", "softmax"] = "sigmoid"
-    boundary_score: Literal["additive", "bilinear"] = "additive"
-    boundary_words: Literal["x_t", "x_t^m"] = "x_t"
-    type_input: Literal["span", "pointed"] = "span"
+    variant: HeadVariant = Field(
+        default="paper",
+        description="paper: every word is asked by itself whether it is a boundary (sigmoid); pointer: a boundary "
+        "points at one word (softmax), and H_m says how far it moves",
+    )
     span_pooling: Literal["mean", "mean+ends"] = "mean"
-    tagging: bool = Field(default=False, description="auxiliary tagging of the words, its beliefs fed to both heads")
-    nearness: int = Field(
-        default=0,
-        ge=0,
-        description="boundaries see how far a word is from the span, up to this many words; 0: they do not",
+    tagging: bool = Field(default=False, description="auxiliary tagging loss on the words; no head reads it")
+    self_conditioning: bool = Field(
+        default=False, description="a step sees the entities and types that the step before found"
     )
-    span_table: int = Field(
-        default=0, ge=0, description="auxiliary classes of all spans of up to this many words, fed to the type head"
-    )
-    self_conditioning: bool = Field(default=False, description="a step sees the type beliefs of the step before")
 
 
 class LossSettings(Section):
@@ -133,12 +145,10 @@ class LossSettings(Section):
     boundary: float = Field(default=1.0, ge=0)
     type: float = Field(default=1.0, ge=0)
     tagging: float = Field(default=1.0, ge=0)
-    span_table: float = Field(default=1.0, ge=0)
     align_token: float = Field(default=1.0, ge=0)
     align_sentence: float = Field(default=1.0, ge=0)
     align_span: float = Field(default=1.0, ge=0)
     lambda_rel: float = Field(default=0.5, ge=0, le=1)
-    temperature: float = Field(default=0.1, gt=0, description="tau of eq. 17 and 18")
     unroll: int = Field(default=1, ge=1, le=3, description="reasoning passes a training step; 2: learn from own output")
     pure_noise_share: float = Field(
         default=0.0,
@@ -157,16 +167,9 @@ class ReasoningSettings(Section):
     eta: float = Field(default=1.0, ge=0, le=1)
     time_power: float = Field(default=1.0, ge=1, description="1: even DDIM times; more: late steps at lower noise")
     start: Literal["gaussian", "quasi"] = Field(default="gaussian", description="quasi: evenly spread (Sobol) noise")
-    tag_vote: float = Field(
-        default=0.0, ge=0, le=1, description="share of a candidate's score that the auxiliary tags decide"
+    combine: Combination = Field(
+        default="last", description="score of a candidate: of the last step, or the mean or maximum over all steps"
     )
-    table_vote: float = Field(
-        default=0.0, ge=0, le=1, description="share that the auxiliary span table decides, of spans it holds"
-    )
-    early_exit: bool = Field(
-        default=False, description="a post whose spans and classes did not change in a step takes no further one"
-    )
-    ensemble: bool = Field(default=False, description="decode the mean over all steps instead of the last step alone")
 
 
 class DecisionSettings(Section):

@@ -89,7 +89,8 @@ class ReasoningStep:
         candidates: Candidate entities, best first.
         image2text_weight: Weight of image2text against image (eq. 3).
         coarse_weight: Weight of coarse against fine (eq. 6).
-        span_relevance: Relevance of the spans to the coarse and to the fine grain at this step (eq. 4).
+        span_relevance: Mean relevance of the spans to the ``coarse`` and to the ``fine`` grain at this step (eq. 4); a
+            grain that does not move the answer is left out.
     """
 
     step: int
@@ -101,19 +102,25 @@ class ReasoningStep:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**vars(self), "candidates": [entity.as_dict() for entity in self.candidates]}
+        candidates = [entity.as_dict() for entity in self.candidates]
+        return {**vars(self), "candidates": candidates, "span_relevance": dict(self.span_relevance)}
 
 
 @dataclass(frozen=True)
 class Grounding:
-    """What an entity's span attended to most among the regions and tags of the picture.
+    """What an entity's span looked at most among the regions and tags of the picture.
+
+    Only said where the fine grain moves the logits of that span, and where its attention is not spread evenly.
 
     Attributes:
         entity: Index into the prediction's entities.
         source: ``region`` or ``tag``.
         name: Its label.
         box: Left, top, right, bottom as shares of the picture's width and height; None when unknown.
-        weight: Its share of the span's attention to the fine grain, through the bottleneck, in the last step.
+        weight: Its share of the span's attention to the fine grain in the last step, followed through all layers of
+            eq. 5.
+        lift: That share over the one that even attention would give it; what was looked at most has the greatest.
+        relevance: Of the entity's span to the fine grain (eq. 4).
     """
 
     entity: int
@@ -121,6 +128,8 @@ class Grounding:
     name: str
     box: tuple[float, float, float, float] | None
     weight: float
+    lift: float = 1.0
+    relevance: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -136,10 +145,14 @@ class Prediction:
         text: The text that offsets count in.
         entities: In order of position.
         steps: Reasoning steps; empty unless an explanation was asked for.
-        relevance: ``{"token": {"coarse": r, "fine": r}, "sentence": ..., "span": ...}`` (eq. 4).
+        relevance: ``{"token": {"coarse": r, "fine": r}, "sentence": ..., "span": ...}`` (eq. 4); without the grains
+            that do not move the answer, and empty for what the model has no gate for.
         representations: Which of x_t, x_g, x_s, y_c, y_ct, y_f, y_ft were present.
         warnings: What could not be used, and why.
-        grounding: For each entity the region or tag of the picture it rests on most; only with an explanation.
+        grounding: For each entity the region or tag of the picture it looked at most, where there is one to tell; only
+            with an explanation.
+        influence: ``{"coarse": d, "fine": d}``: how far the answer's logits move when the content of a grain is
+            exchanged for something foreign; only grains that are present, and only with an explanation.
     """
 
     id: str
@@ -150,9 +163,10 @@ class Prediction:
     representations: Mapping[str, bool] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     grounding: list[Grounding] = field(default_factory=list)
+    influence: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self, *, explain: bool = False) -> dict[str, Any]:
-        """For JSON; with ``explain`` the steps, relevance and representations too."""
+        """For JSON; with ``explain`` all the rest too."""
         short = {"id": self.id, "entities": [e.as_dict() for e in self.entities], "warnings": list(self.warnings)}
         if not explain:
             return short
@@ -163,4 +177,5 @@ class Prediction:
             "relevance": {i: dict(values) for i, values in self.relevance.items()},
             "representations": dict(self.representations),
             "grounding": [grounding.as_dict() for grounding in self.grounding],
+            "influence": dict(self.influence),
         }

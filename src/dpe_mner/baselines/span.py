@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.baselines.settings import BaselineSettings
-from dpe_mner.objective.losses import span_table_loss
+from dpe_mner.baselines.span_table import SpanTable, inside_post, span_table_loss
 from dpe_mner.reasoning.decode import Candidates, choose, sort_candidates
 from dpe_mner.reasoning.rows import Row, rows_of
-from dpe_mner.reasoning.span_table import SpanTable, inside_post
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.text import TextEncoder
 

@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dpe_mner.data.entities import make_entity
 from dpe_mner.data.words import Words, split_text
+from dpe_mner.explain.influence import LEAST_INFLUENCE
 from dpe_mner.fusion.granularity import gap_weight, grain_weight
-from dpe_mner.pictures.kinds import Detection, PictureParts
-from dpe_mner.reasoning.decode import candidates_of, merge_steps, sort_candidates
-from dpe_mner.reasoning.grounding import FineAttention, best_source, fine_attention
+from dpe_mner.pictures.kinds import Box, Detection, PictureParts
+from dpe_mner.reasoning.decode import merge_steps, sort_candidates, step_candidates
+from dpe_mner.reasoning.grounding import FineAttention, Source, best_source, fine_attention
 from dpe_mner.reasoning.rows import DIGITS, Row, rows_of
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.pieces import Window
+from dpe_mner.settings import FusionSettings
 from dpe_mner.types import Entity, Grounding, ReasoningStep
 
 _STEP_CANDIDATES = 8  # shown of each step, when their score is not negligible
 _SHOWN_SCORE = 0.05
+_GRAINS = ("coarse", "fine")  # in the order of the last dimension of every relevance
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is kept of one window's trace: candidates, time and weights of each step, relevance, what was present."""
+    """What is kept of one window's trace.
+
+    Attributes:
+        steps: Candidates of each step.
+        times: t of each step.
+        weights: Of image2text against image and of coarse against fine, at each step.
+        span_relevance: Mean over the spans, coarse and fine, at each step.
+        relevance: Coarse and fine, of each text granularity that has a gate; None without one.
+        present: Which representations there were.
+        influence: How far the answer's logits move when a grain is exchanged; only grains that are present.
+        last_relevance: Of each span of the last step, coarse and fine.
+        fine_influence: How far the logits of each span move when the fine grain is exchanged.
+        attention: Of the batch's spans to the fine grain.
+        row: The window's in it.
+    """
 
     steps: list[list[Row]]
     times: list[int]
     weights: list[tuple[float, float]]
-    span_relevance: list[list[float]]
-    relevance: list[list[float]]
+    span_relevance: list[list[float]] | None
+    relevance: dict[str, list[float] | None]
     present: dict[str, bool]
+    influence: dict[str, float]
+    last_relevance: list[list[float]]
+    fine_influence: list[float]
     attention: FineAttention | None
     row: int
 
 
-def explain(model: Reasoner, trace: ReasoningTrace) -> list[Explanation]:
-    """An explanation of each post of a batch."""
+def explain(model: Reasoner, trace: ReasoningTrace, influence: Mapping[str, Tensor]) -> list[Explanation]:
+    """An explanation of each post of a batch.
+
+    Args:
+        model: What reasoned.
+        trace: How.
+        influence: From :func:`~dpe_mner.explain.influence.span_influence`.
+    """
     settings = model.settings
     steps, weights = [], []
     for step, s in zip(trace.steps, trace.context.s, strict=True):
-        ranked = sort_candidates(merge_steps([candidates_of(step.output, settings)]))
+        ranked = sort_candidates(merge_steps([step_candidates(step.output, settings.heads)]))
         first = torch.arange(ranked.scores.shape[1], device=s.device) < _STEP_CANDIDATES
         steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
         gap, grain = gap_weight(s[:1], settings.fusion), grain_weight(s[:1], settings.fusion)
@@ -55,17 +82,29 @@ def explain(model: Reasoner, trace: ReasoningTrace) -> list[Explanation]:
         "y_ft": trace.visual["f"].image2text.present,
     }
     present = {name: flags.tolist() for name, flags in parts.items()}
-    span_relevance = torch.stack([step.relevance for step in trace.steps], dim=1).tolist()
+    there = {"coarse": trace.visual["c"].present.tolist(), "fine": trace.visual["f"].present.tolist()}
+    moved = {name: spans.amax(-1).tolist() for name, spans in influence.items()}
+    token, sentence, span = _gates(settings.fusion)
+    span_relevance = torch.stack([step.relevance.mean(1) for step in trace.steps], dim=1).tolist()
     relevance = trace.context.relevance.tolist()
+    last_relevance = trace.steps[-1].relevance.tolist()
+    fine_influence = influence["fine"].tolist()
     attention = fine_attention(model, trace)
     return [
         Explanation(
             steps=[rows[b] for rows in steps],
             times=trace.times,
             weights=weights,
-            span_relevance=span_relevance[b],
-            relevance=[*relevance[b], span_relevance[b][-1]],
+            span_relevance=span_relevance[b] if span else None,
+            relevance={
+                "token": relevance[b][0] if token else None,
+                "sentence": relevance[b][1] if sentence else None,
+                "span": span_relevance[b][-1] if span else None,
+            },
             present={"x_t": True, "x_g": True, "x_s": True} | {name: flags[b] for name, flags in present.items()},
+            influence={name: round(moved[name][b], DIGITS) for name in _GRAINS if there[name][b]},
+            last_relevance=last_relevance[b],
+            fine_influence=fine_influence[b],
             attention=attention,
             row=b,
         )
@@ -73,11 +112,28 @@ def explain(model: Reasoner, trace: ReasoningTrace) -> list[Explanation]:
     ]
 
 
+def _gates(fusion: FusionSettings) -> tuple[bool, bool, bool]:
+    """Whether words, sentence and spans have a relevance (Tables 2 and 3)."""
+    dynamic = fusion.strategy == "dynamic"
+    return dynamic and fusion.token_level, dynamic and fusion.sentence_level, dynamic and fusion.span_level
+
+
 def merge_explanations(
     words: Words, windows: Sequence[tuple[Window, Explanation]], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """The explanation of a post; of several windows the steps are joined, relevance is the first window's."""
-    first = windows[0][1]
+    """The explanation of a post.
+
+    Of several windows the steps are joined; the influence of a grain, and its relevance, are those of the window whose
+    answer it moves most. A grain that moves none has no relevance.
+    """
+    explanations = [explanation for _, explanation in windows]
+    first = explanations[0]
+    most = {
+        name: max((one for one in explanations if name in one.influence), key=lambda one: one.influence[name])
+        for name in _GRAINS
+        if name in first.influence
+    }
+    shown = {name: one for name, one in most.items() if one.influence[name] >= LEAST_INFLUENCE}
     steps = []
     for k, time in enumerate(first.times):
         candidates = [
@@ -86,15 +142,21 @@ def merge_explanations(
             for left, right, label, score in explanation.steps[k]
         ]
         gap, grain = first.weights[k]
-        coarse, fine = first.span_relevance[k]
-        relevance = {"coarse": round(coarse, DIGITS), "fine": round(fine, DIGITS)}
-        steps.append(ReasoningStep(k + 1, time, candidates, round(gap, DIGITS), round(grain, DIGITS), relevance))
-    names = ("token", "sentence", "span")
-    by_text = {
-        name: {"coarse": round(c, DIGITS), "fine": round(f, DIGITS)}
-        for name, (c, f) in zip(names, first.relevance, strict=True)
+        of_spans = {name: one.span_relevance[k] for name, one in shown.items() if one.span_relevance is not None}
+        steps.append(
+            ReasoningStep(k + 1, time, candidates, round(gap, DIGITS), round(grain, DIGITS), _rounded(of_spans))
+        )
+    relevance = {
+        i: _rounded({name: found for name, one in shown.items() if (found := one.relevance[i]) is not None})
+        for i in first.relevance
     }
-    return {"steps": steps, "relevance": by_text, "representations": dict(first.present)}
+    influence = {name: one.influence[name] for name, one in most.items()}
+    return {"steps": steps, "relevance": relevance, "representations": dict(first.present), "influence": influence}
+
+
+def _rounded(relevance: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The relevance of each grain out of pairs of coarse and fine."""
+    return {name: round(pair[_GRAINS.index(name)], DIGITS) for name, pair in relevance.items()}
 
 
 def ground(
@@ -103,7 +165,11 @@ def ground(
     parts: PictureParts,
     tags: Sequence[str],
 ) -> list[Grounding]:
-    """The region or tag each entity rests on; an entity whose span cannot be told from the last step has none."""
+    """The region or tag each entity looked at most.
+
+    An entity has none whose span cannot be told from the last step, is not moved by the fine grain, or looks at
+    everything nearly alike.
+    """
     found = []
     for number, entity in enumerate(entities):
         for window, explanation in windows:
@@ -113,13 +179,29 @@ def ground(
                 continue
             left, right = entity.word_start - window.first, entity.word_end - 1 - window.first
             span = attention.span_of(explanation.row, left, right)
-            if span is None:
+            if span is None or explanation.fine_influence[span] < LEAST_INFLUENCE:
                 continue
-            regions = _region_weights(attention.image[explanation.row, span].tolist(), parts)
-            named = _tag_weights(attention.image2text[explanation.row, span].tolist(), window, tags)
-            best = best_source(regions, named)
+            best = best_source(_sources(attention, explanation.row, span, window, parts, tags))
             if best is not None:
-                found.append(_grounding(number, best, parts, tags))
+                relevance = explanation.last_relevance[span][_GRAINS.index("fine")]
+                found.append(_grounding(number, best, relevance, parts, tags))
+    return found
+
+
+def _sources(
+    attention: FineAttention, row: int, span: int, window: Window, parts: PictureParts, tags: Sequence[str]
+) -> list[Source]:
+    """All regions and tags with their shares of a span's attention."""
+    shares, even = attention.shares[row, span].tolist(), attention.even[row].tolist()
+    cut = attention.regions
+    found = []
+    for kind, of_span, of_even in (
+        ("region", _region_weights(shares[:cut], parts), _region_weights(even[:cut], parts)),
+        ("tag", _tag_weights(shares[cut:], window, tags), _tag_weights(even[cut:], window, tags)),
+    ):
+        for index, (share, level) in enumerate(zip(of_span, of_even, strict=True)):
+            if level > 0:  # a tag behind what the encoder reads has none
+                found.append(Source(kind, index, share, share / level))
     return found
 
 
@@ -143,11 +225,13 @@ def _tag_weights(pieces: Sequence[float], window: Window, tags: Sequence[str]) -
     return weights
 
 
-def _grounding(number: int, best: tuple[str, int, float], parts: PictureParts, tags: Sequence[str]) -> Grounding:
-    source, index, weight = best
-    if source == "region" and parts.regions is not None:
-        name, box = parts.regions.labels[index], parts.regions.boxes[index]
-        return Grounding(number, source, name, box, round(weight, DIGITS))
-    seen: Sequence[Detection] = parts.tags or ()
-    place = next((detection.box for detection in seen if detection.label == tags[index]), None)
-    return Grounding(number, source, tags[index], place, round(weight, DIGITS))
+def _grounding(number: int, best: Source, relevance: float, parts: PictureParts, tags: Sequence[str]) -> Grounding:
+    box: Box | None
+    if best.kind == "region" and parts.regions is not None:
+        name, box = parts.regions.labels[best.index], parts.regions.boxes[best.index]
+    else:
+        seen: Sequence[Detection] = parts.tags or ()
+        name = tags[best.index]
+        box = next((detection.box for detection in seen if detection.label == name), None)
+    numbers = (round(value, DIGITS) for value in (best.share, best.lift, relevance))
+    return Grounding(number, best.kind, name, box, *numbers)

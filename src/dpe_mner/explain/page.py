@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dpe_mner.explain.html import Mark, render
+from dpe_mner.explain.influence import LEAST_INFLUENCE
 from dpe_mner.explain.picture import ShownPicture, shown_picture
-from dpe_mner.explain.sources import SourceWeights, source_weights
+from dpe_mner.explain.sources import SOURCES, SourceWeights, counting, idle, source_weights
 from dpe_mner.types import Entity, Grounding, Post, Prediction, ReasoningStep
 
 MOST_POSTS = 200  # on a page; with a picture each they make some ten megabytes
@@ -17,11 +18,7 @@ _NAMES = {
     "x_t": "words",
     "x_g": "sentence",
     "x_s": "spans",
-    "y_c": "picture",
-    "y_ct": "caption",
-    "y_f": "regions",
-    "y_ft": "tags",
-}
+} | {key: name for grain in SOURCES.values() for key, name in grain.items()}
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class ShownBox:
 
 @dataclass(frozen=True)
 class ShownPost:
-    """A post as the page draws it."""
+    """A post as the page draws it; ``idle`` names what was there and did not change the answer."""
 
     post: Post
     prediction: Prediction
@@ -61,6 +58,7 @@ class ShownPost:
     steps: list[ShownStep]
     boxes: list[ShownBox]
     picture: ShownPicture | None
+    idle: str
 
 
 def explanation_page(
@@ -81,7 +79,14 @@ def explanation_page(
         fetch_urls: Download pictures given as URLs.
     """
     shown = [_shown(post, prediction, fetch_urls) for post, prediction in zip(posts, predictions, strict=True)]
-    return render("explanation.html.jinja", title=title, posts=shown, names=_NAMES, total=total or len(shown))
+    return render(
+        "explanation.html.jinja",
+        title=title,
+        posts=shown,
+        names=_NAMES,
+        total=total or len(shown),
+        least=LEAST_INFLUENCE,
+    )
 
 
 def _shown(post: Post, prediction: Prediction, fetch_urls: bool) -> ShownPost:
@@ -95,13 +100,19 @@ def _shown(post: Post, prediction: Prediction, fetch_urls: bool) -> ShownPost:
         steps=_steps(prediction),
         boxes=_boxes(prediction.entities, prediction.grounding),
         picture=picture,
+        idle=_enumerated(idle(prediction)),
     )
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def _steps(prediction: Prediction) -> list[ShownStep]:
     """Steps with their candidates; one that the step before did not have is marked as new."""
     steps: list[ShownStep] = []
     before: set[tuple[int, int, str]] | None = None
+    counts = counting(prediction)
     for step in prediction.steps:
         now = {(entity.start, entity.end, entity.label) for entity in step.candidates}
         marks = []
@@ -109,7 +120,7 @@ def _steps(prediction: Prediction) -> list[ShownStep]:
             new = before is not None and (entity.start, entity.end, entity.label) not in before
             style = " ".join(["faint"] * (entity.score < _SURE) + ["new"] * new)
             marks.append(_mark(entity, note=f"{entity.score:.2f}", style=style))
-        weights = source_weights(step, prediction.representations)
+        weights = source_weights(step, counts)
         steps.append(ShownStep(step.step, step.time, marks, weights, step, step.span_relevance))
         before = now
     return steps

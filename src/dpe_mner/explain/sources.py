@@ -1,24 +1,30 @@
-"""How much each of the four sources beside the text weighed in a reasoning step, missing ones left out."""
+"""How much each of the four sources beside the text weighed in a reasoning step, without those that moved nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dpe_mner.types import ReasoningStep
+from dpe_mner.explain.influence import LEAST_INFLUENCE
+from dpe_mner.types import Prediction, ReasoningStep
+
+SOURCES: Mapping[str, Mapping[str, str]] = {
+    "coarse": {"y_ct": "caption", "y_c": "picture"},
+    "fine": {"y_ft": "tags", "y_f": "regions"},
+}
 
 
 @dataclass(frozen=True)
 class SourceWeights:
-    """Shares of what the fusion takes from beside the text; they sum to 1, or are all 0 where there is nothing.
+    """Shares of what the fusion takes from beside the text; they sum to 1, or are all 0 where nothing counts.
 
     Attributes:
         y_ct: Of the caption.
         y_c: Of the whole picture.
         y_ft: Of the tags.
         y_f: Of the regions.
-        coarse_present: Whether there is a caption or a whole picture.
-        fine_present: Whether there are tags or regions.
+        coarse_present: Whether a caption or a whole picture counts.
+        fine_present: Whether tags or regions count.
     """
 
     y_ct: float
@@ -41,12 +47,30 @@ class SourceWeights:
     @property
     def named(self) -> list[tuple[str, float]]:
         """Name and share of each, in a steady order."""
-        return [("caption", self.y_ct), ("picture", self.y_c), ("tags", self.y_ft), ("regions", self.y_f)]
+        return [(name, getattr(self, key)) for grain in SOURCES.values() for key, name in grain.items()]
 
     @property
     def any(self) -> bool:
-        """Whether there is anything beside the text."""
+        """Whether anything beside the text counts."""
         return self.coarse_present or self.fine_present
+
+
+def counting(prediction: Prediction) -> dict[str, bool]:
+    """Which of y_c, y_ct, y_f, y_ft were there and belong to a grain that moves the answer."""
+    return {
+        key: prediction.representations.get(key, False) and prediction.influence.get(grain, 0.0) >= LEAST_INFLUENCE
+        for grain, names in SOURCES.items()
+        for key in names
+    }
+
+
+def idle(prediction: Prediction) -> list[str]:
+    """Names of the sources that were there and did not change the answer."""
+    counts = counting(prediction)
+    there = prediction.representations
+    return [
+        name for names in SOURCES.values() for key, name in names.items() if there.get(key, False) and not counts[key]
+    ]
 
 
 def source_weights(step: ReasoningStep, present: Mapping[str, bool]) -> SourceWeights:
@@ -54,7 +78,7 @@ def source_weights(step: ReasoningStep, present: Mapping[str, bool]) -> SourceWe
 
     Args:
         step: With the schedule's two weights.
-        present: Which of y_c, y_ct, y_f, y_ft there are.
+        present: Which of y_c, y_ct, y_f, y_ft count, see :func:`counting`.
     """
     coarse_present = present.get("y_ct", False) or present.get("y_c", False)
     fine_present = present.get("y_ft", False) or present.get("y_f", False)

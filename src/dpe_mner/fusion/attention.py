@@ -1,7 +1,7 @@
 """The one attention layer and the one transformer layer that every fusion block is built from.
 
-Pre-norm, with output projections that start at zero: a fresh layer is the identity, so the pretrained word states
-pass through undisturbed when training begins.
+Pre-norm, and nothing starts at zero: zeroed output projections lie in series between a picture and H_m, so vision
+would have no gradient at first and hardly any later, while the words, which need no such path, fit everything.
 """
 
 from __future__ import annotations
@@ -29,14 +29,25 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
+        with (
+            torch.no_grad()
+        ):  # like attends to like, as learning begins: a name in the post to that name in the caption
+            self.key_value.weight[:width] = self.query.weight
 
-    def forward(self, queries: Tensor, context: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        queries: Tensor,
+        context: Tensor,
+        context_mask: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         """Attend from queries to context.
 
         Args:
             queries: *Shape:* (B, Q, h)
             context: *Shape:* (B, L, h)
             context_mask: True where context may be seen; every row needs one. *Shape:* (B, L)
+            bias: Added to the attention logits. *Shape:* broadcasts to (B, heads, Q, L)
 
         Returns:
             *Shape:* (B, Q, h)
@@ -49,6 +60,9 @@ class Attention(nn.Module):
         q = self.query(queries).view(B, Q, self.heads, -1).transpose(1, 2)
         k, v = self.key_value(context).view(B, -1, 2 * self.heads, h // self.heads).transpose(1, 2).chunk(2, dim=1)
         mask = None if context_mask is None else context_mask[:, None, None, :]
+        if bias is not None:
+            bias = bias.to(q.dtype)
+            mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return self.output(mixed.transpose(1, 2).reshape(B, Q, h))
 
@@ -80,15 +94,22 @@ class TransformerLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, states: Tensor, mask: Tensor, scale: Tensor | None = None, *, wanted: slice = slice(None)
+        self,
+        states: Tensor,
+        mask: Tensor,
+        scale: Tensor | None = None,
+        *,
+        odds: Tensor | None = None,
+        wanted: slice = slice(None),
     ) -> Tensor:
         """One layer.
 
         Args:
             states: *Shape:* (B, L, h)
             mask: True at real positions. *Shape:* (B, L)
-            scale: How loud each position speaks, applied behind the norm: in front of it the norm would undo it.
-                *Shape:* (B, L)
+            scale: Factor of each state as attention reads it, applied after the norm: before it the norm would undo
+                it. *Shape:* (B, L)
+            odds: Factor of each position's odds of being attended to; one must be above 0. *Shape:* (B, L)
             wanted: Positions somebody will read; the others are attended to, but not computed.
 
         Returns:
@@ -97,7 +118,8 @@ class TransformerLayer(nn.Module):
         normed = self.norm(states)
         if scale is not None:
             normed = normed * scale.to(normed.dtype)[..., None]
-        update = self.attention(normed[:, wanted], normed, mask)
+        bias = None if odds is None else odds.log()[:, None, None, :]  # odds 0: not seen at all
+        update = self.attention(normed[:, wanted], normed, mask, bias)
         return self.feed_forward(states[:, wanted] + self.dropout(update))
 
 
@@ -106,16 +128,3 @@ def set_attention_dropout(module: nn.Module, rate: float) -> None:
     for part in module.modules():
         if isinstance(part, Attention):
             part.dropout = rate
-
-
-def start_as_identity(module: nn.Module) -> None:
-    """Zero the last projection of every residual block below ``module``."""
-    for part in module.modules():
-        if isinstance(part, Attention):
-            last = part.output
-        elif isinstance(part, FeedForward):
-            last = part.contract
-        else:
-            continue
-        torch.nn.init.zeros_(last.weight)
-        torch.nn.init.zeros_(last.bias)

@@ -8,6 +8,7 @@ from torch import Tensor
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.relevance import RelevanceGate
 from dpe_mner.fusion.visual import GrainStates
+from dpe_mner.settings import WeightsOn
 from dpe_mner.spans.priority import share_between
 
 
@@ -33,36 +34,72 @@ def weighted_visual(grain: GrainStates, easy: Tensor | None) -> tuple[Tensor, Te
     return states, mask, torch.cat(weights, dim=1)
 
 
+def fuse_weighted(
+    x: Tensor,
+    x_mask: Tensor,
+    visual: tuple[Tensor, Tensor, Tensor],
+    relevance: Tensor,
+    bottleneck: BottleneckTransformer,
+    weights_on: WeightsOn,
+) -> Tensor:
+    """MBT(x_i, rel^i H_vj) of eq. 5, with the weights where the settings have them act.
+
+    ``states``, as printed: the visual states are multiplied by weight and relevance. ``attention``: the weights
+    multiply the odds of being attended to, so that they are the proportions that eq. 3 speaks of, and the relevance
+    mixes the result with x_i, so that relevance 0 is x_i itself, and each span can have its own.
+
+    Args:
+        x: x_i. *Shape:* (B, L, h)
+        x_mask: *Shape:* (B, L)
+        visual: From :func:`weighted_visual`.
+        relevance: rel^i of each post or of each position. *Shape:* (B,) or (B, L)
+        bottleneck: MBT.
+        weights_on: ``states`` or ``attention``.
+
+    Returns:
+        *Shape:* (B, L, h)
+    """
+    states, mask, weights = visual
+    if weights_on == "states":
+        of_post = relevance if relevance.ndim == 1 else relevance.mean(1)
+        return bottleneck(x, x_mask, states, mask, scale=of_post[:, None] * weights)
+    fused = bottleneck(x, x_mask, states, mask, odds=weights)
+    each = relevance[:, None, None] if relevance.ndim == 1 else relevance[..., None]
+    return x + each * (fused - x)
+
+
 def bottom_layer(
     x: Tensor,
     x_mask: Tensor,
-    pooled_x: Tensor,
+    asking: Tensor,
     grain: GrainStates,
     easy: Tensor | None,
     *,
     gate: RelevanceGate,
     bottleneck: BottleneckTransformer,
+    weights_on: WeightsOn,
 ) -> tuple[Tensor, Tensor]:
     """x_i^j of eq. 5 and its relevance (eq. 4).
 
-    A post whose grain is missing gets exactly x_i, whoever its batch neighbours are.
+    A post whose grain is missing gets exactly x_i, whatever else is in its batch.
 
     Args:
         x: x_i. *Shape:* (B, L, h)
         x_mask: *Shape:* (B, L)
-        pooled_x: *Shape:* (B, h)
+        asking: What relevance is measured of: pooled x_i, or every span. *Shape:* (B, h) or (B, L, h)
         grain: y_j and y_jt.
         easy: Weight of image2text (eq. 3). *Shape:* (B,)
         gate: Eq. 4.
         bottleneck: MBT.
+        weights_on: Where the weights act, see :func:`fuse_weighted`.
 
     Returns:
-        x_i^j (B, L, h) and rel (B,), 0 where the grain is missing.
+        x_i^j (B, L, h), and rel (B,) or (B, L), 0 where the grain is missing.
     """
     present = grain.present
     if grain.image.states.shape[1] + grain.image2text.states.shape[1] == 0:
-        return x, x.new_zeros(x.shape[0])
-    relevance = gate(pooled_x, grain.pooled) * present.to(x.dtype)  # eq. 4
-    visual, visual_mask, weights = weighted_visual(grain, easy)  # eq. 3
-    fused = bottleneck(x, x_mask, visual, visual_mask, relevance[:, None] * weights)  # eq. 5
+        return x, x.new_zeros(asking.shape[:-1])
+    there = present.to(x.dtype) if asking.ndim == 2 else present.to(x.dtype)[:, None]
+    relevance = gate(asking, grain.pooled) * there  # eq. 4
+    fused = fuse_weighted(x, x_mask, weighted_visual(grain, easy), relevance, bottleneck, weights_on)  # eq. 3, 5
     return torch.where(present[:, None, None], fused, x), relevance

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
-from dpe_mner.fusion.bottom import bottom_layer, weighted_visual
+from dpe_mner.fusion.bottom import bottom_layer, fuse_weighted, weighted_visual
 from dpe_mner.fusion.middle import MiddleLayer
 from dpe_mner.fusion.relevance import RelevanceGate, masked_mean
 from dpe_mner.fusion.visual import GrainStates
@@ -21,7 +21,7 @@ VisualGrains = dict[Grain, GrainStates]
 
 @dataclass(frozen=True)
 class FusedText:
-    """x_i^m (B, L, h), and the relevance of the coarse and fine grain (B, 2)."""
+    """x_i^m (B, L, h), and the relevance of the coarse and fine grain: (B, 2), for spans (B, N, 2)."""
 
     states: Tensor
     relevance: Tensor
@@ -33,11 +33,13 @@ class GranularityFusion(nn.Module):
     Args:
         width: h.
         settings: Fusion settings.
+        each: Relevance is measured of each position by itself, as of spans, instead of their mean.
     """
 
-    def __init__(self, *, width: int, settings: FusionSettings) -> None:
+    def __init__(self, *, width: int, settings: FusionSettings, each: bool = False) -> None:
         super().__init__()
         self.settings = settings
+        self.each = each
         self.relevance = nn.ModuleDict({j: RelevanceGate(width=width, rank=settings.relevance_rank) for j in GRAINS})
         self.middle = MiddleLayer(width=width, prioritize=settings.prioritize) if settings.decompose else None
 
@@ -57,21 +59,22 @@ class GranularityFusion(nn.Module):
             x_i^m and the relevance.
         """
         if not any(grain.image.mask.shape[1] + grain.image2text.mask.shape[1] for grain in visual.values()):
-            return FusedText(x, x.new_zeros(x.shape[0], 2))
+            return FusedText(x, x.new_zeros(*(x.shape[:2] if self.each else x.shape[:1]), 2))
         gap, grain = gap_weight(s, self.settings), grain_weight(s, self.settings)
-        pooled = masked_mean(x, x_mask)
+        asking = x if self.each else masked_mean(x, x_mask)
         if self.middle is None:
-            return self._flat(x, x_mask, pooled, visual, gap, grain, bottlenecks["c"])
+            return self._flat(x, x_mask, asking, visual, gap, grain, cast(BottleneckTransformer, bottlenecks["c"]))
         contexts, relevance = [], []
         for j in GRAINS:
             context, rel = bottom_layer(
                 x,
                 x_mask,
-                pooled,
+                asking,
                 visual[j],
                 gap,
                 gate=self.gate(j),
                 bottleneck=cast(BottleneckTransformer, bottlenecks[j]),
+                weights_on=self.settings.weights_on,
             )
             contexts.append(context)
             relevance.append(rel)
@@ -86,26 +89,27 @@ class GranularityFusion(nn.Module):
         self,
         x: Tensor,
         x_mask: Tensor,
-        pooled: Tensor,
+        asking: Tensor,
         visual: VisualGrains,
         gap: Tensor | None,
         grain: Tensor,
-        bottleneck: nn.Module,
+        bottleneck: BottleneckTransformer,
     ) -> FusedText:
         """w/o DMF: all four representations in one sequence through one MBT, with the same priorities."""
-        states, masks, scales, relevance = [], [], [], []
+        parts, relevance = [], []
         weights: dict[Grain, Tensor] = {"c": grain, "f": 1 - grain}
         for j, weight in weights.items():
-            rel = self.gate(j)(pooled, visual[j].pooled) * visual[j].present.to(x.dtype)
-            grain_states, grain_mask, gap_weights = weighted_visual(visual[j], gap)
-            scale = rel if gap is None else rel * weight.to(x.dtype)
-            states.append(grain_states)
-            masks.append(grain_mask)
-            scales.append(gap_weights * scale[:, None])
-            relevance.append(rel)
-        mask = torch.cat(masks, dim=1)
-        fused = bottleneck(x, x_mask, torch.cat(states, dim=1), mask, torch.cat(scales, dim=1))
-        return FusedText(torch.where(mask.any(1)[:, None, None], fused, x), torch.stack(relevance, dim=-1))
+            there = visual[j].present.to(x.dtype)
+            relevance.append(self.gate(j)(asking, visual[j].pooled) * (there[:, None] if self.each else there))
+            states, mask, gap_weights = weighted_visual(visual[j], gap)
+            shares = gap_weights if gap is None else gap_weights * weight.to(x.dtype)[:, None]
+            parts.append((states, mask, shares))
+        states, mask, shares = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        both = torch.stack(relevance, dim=-1)
+        count = torch.stack([visual[j].present for j in GRAINS]).sum(0).clamp(min=1)
+        mean = both.sum(-1) / (count[:, None] if self.each else count)  # one MBT has one relevance
+        fused = fuse_weighted(x, x_mask, (states, mask, shares), mean, bottleneck, self.settings.weights_on)
+        return FusedText(torch.where(mask.any(1)[:, None, None], fused, x), both)
 
 
 def gap_weight(s: Tensor, settings: FusionSettings) -> Tensor | None:

@@ -43,7 +43,9 @@ class MiddleLayer(nn.Module):
             coarse, fine = share_between(easy, coarse_present, fine_present)
             scheduled = coarse.to(x.dtype)[:, None, None] * x_c + fine.to(x.dtype)[:, None, None] * x_f  # eq. 6
         else:
-            scheduled = self.concatenate(torch.cat([x_c, x_f], dim=-1))
+            both = (coarse_present & fine_present)[:, None, None]
+            alone = torch.where(coarse_present[:, None, None], x_c, x_f)  # one grain has nothing to stand beside
+            scheduled = torch.where(both, self.concatenate(torch.cat([x_c, x_f], dim=-1)), alone)
         gated = self.text_gate(x_c, x_f)  # eq. 7, 8
         mixed = self.mixture_gate(scheduled, gated)  # eq. 9, 10
         return torch.where((coarse_present | fine_present)[:, None, None], mixed, x)

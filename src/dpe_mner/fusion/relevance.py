@@ -1,7 +1,9 @@
 """Eq. 4 and the logits of eq. 17 and 18: how relevant a picture is to a text, at one granularity and grain.
 
 A single linear layer on [x; y] would give u_a + v_b for text a and picture b: every text would rank the pictures
-alike, and the contrastive loss could teach nothing. FC is therefore a low-rank bilinear form plus the linear terms.
+alike, and the contrastive loss could teach nothing. FC is therefore a bilinear form: the cosine of both in a space of
+low rank. The gate is the sigmoid of an affine function of that cosine: the contrastive loss ranks pairs by the cosine,
+and where pairs cannot be told apart it pulls the cosines together but not the gate towards 0.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+_SLOPE, _OFFSET = 4.0, 1.0  # a gate that starts open, at 0.73 for a cosine of 0
 
 
 class RelevanceGate(nn.Module):
@@ -17,42 +22,49 @@ class RelevanceGate(nn.Module):
 
     Args:
         width: h.
-        rank: Rank of the bilinear form.
+        rank: Of the bilinear form.
+        temperature: tau of eq. 17 and 18 as training begins; it is learned.
     """
 
-    def __init__(self, *, width: int, rank: int) -> None:
+    def __init__(self, *, width: int, rank: int, temperature: float = 0.1) -> None:
         super().__init__()
         self.text = nn.Linear(width, rank)
         self.picture = nn.Linear(2 * width, rank)
-        self.text_bias = nn.Linear(width, 1)
-        self.picture_bias = nn.Linear(2 * width, 1)
-        self.scale = 1 / math.sqrt(rank)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+        self.slope = nn.Parameter(torch.tensor(_SLOPE))
+        self.offset = nn.Parameter(torch.tensor(_OFFSET))
+        with torch.no_grad():  # a text and the words of its own picture start alike
+            self.picture.weight[:, width:] = self.text.weight
 
     def logits(self, x: Tensor, y: Tensor) -> Tensor:
-        """Every text of the batch against every picture, without a loop.
+        """Every text of the batch against every picture, without a loop: cosines over tau.
 
         Args:
-            x: Pooled text. *Shape:* (A, h)
+            x: Pooled text, or the N spans of each text, whose cosines are averaged. *Shape:* (A, h) or (A, N, h)
             y: Pooled [y_j; y_jt]. *Shape:* (B, 2h)
 
         Returns:
             *Shape:* (A, B)
         """
-        mixed = self.text(x) @ self.picture(y).transpose(0, 1) * self.scale
-        return mixed + self.text_bias(x) + self.picture_bias(y).transpose(0, 1)
+        texts = functional.normalize(self.text(x).float(), dim=-1)
+        texts = texts if x.ndim == 2 else texts.mean(1)  # the mean cosine is the cosine with the mean direction
+        pictures = functional.normalize(self.picture(y).float(), dim=-1)
+        return texts @ pictures.transpose(0, 1) * self.log_scale.exp().clamp(max=100)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """The gate of matched pairs, the sigmoid of the diagonal of :meth:`logits`.
+        """The gate of matched pairs.
 
         Args:
-            x: *Shape:* (B, h)
+            x: Pooled text, or N spans. *Shape:* (B, h) or (B, N, h)
             y: *Shape:* (B, 2h)
 
         Returns:
-            *Shape:* (B,)
+            *Shape:* (B,) or (B, N)
         """
-        mixed = (self.text(x) * self.picture(y)).sum(-1) * self.scale
-        return torch.sigmoid(mixed + self.text_bias(x).squeeze(-1) + self.picture_bias(y).squeeze(-1))
+        texts = functional.normalize(self.text(x).float(), dim=-1)
+        pictures = functional.normalize(self.picture(y).float(), dim=-1)
+        pictures = pictures if x.ndim == 2 else pictures[:, None]
+        return torch.sigmoid(self.slope * (texts * pictures).sum(-1) + self.offset).to(x.dtype)
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:

@@ -43,10 +43,9 @@ class StaticFusion(nn.Module):
         self.gate = nn.Linear(2 * width, 1) if self.strategy == "moe" else None
         self.mlp: nn.Sequential | None = None
         if self.strategy == "mlp":
-            last = nn.Linear(width, width)
-            nn.init.zeros_(last.weight)  # a fresh block is the identity, as everywhere
-            nn.init.zeros_(last.bias)
-            self.mlp = nn.Sequential(nn.Linear((1 + REPRESENTATIONS) * width, width), nn.GELU(), last)
+            self.mlp = nn.Sequential(
+                nn.Linear((1 + REPRESENTATIONS) * width, width), nn.GELU(), nn.Linear(width, width)
+            )
 
     def forward(self, x: Tensor, x_mask: Tensor, visual: VisualGrains) -> Tensor:
         """Fuse.

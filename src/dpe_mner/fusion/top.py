@@ -21,13 +21,17 @@ class TopLayer(nn.Module):
     def __init__(self, *, width: int, settings: FusionSettings) -> None:
         super().__init__()
 
-        def aggregator() -> SpanAggregator:
+        def aggregator(reach: int) -> SpanAggregator:
             return SpanAggregator(
-                width=width, heads=settings.heads, ratio=settings.aggregator_mlp_ratio, dropout=settings.dropout
+                width=width,
+                heads=settings.heads,
+                ratio=settings.aggregator_mlp_ratio,
+                dropout=settings.dropout,
+                reach=reach,
             )
 
-        self.tokens_to_spans = aggregator() if settings.token_level else None
-        self.sentence_to_spans = aggregator() if settings.sentence_level else None
+        self.tokens_to_spans = aggregator(settings.relative_positions) if settings.token_level else None
+        self.sentence_to_spans = aggregator(0) if settings.sentence_level else None
         self.span_level = settings.span_level
         self.aggregated_gate: nn.Module | None = None
         self.span_gate: nn.Module | None = None
@@ -41,7 +45,7 @@ class TopLayer(nn.Module):
         if settings.span_level and (settings.token_level or settings.sentence_level):
             self.span_gate = GatedSum(width)  # W^4
 
-    def forward(self, x_s: Tensor, x_t: Tensor, x_t_mask: Tensor, x_g: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x_s: Tensor, x_t: Tensor, x_t_mask: Tensor, x_g: Tensor, time: Tensor, ends: Tensor) -> Tensor:
         """Fuse.
 
         Args:
@@ -50,13 +54,14 @@ class TopLayer(nn.Module):
             x_t_mask: *Shape:* (B, M)
             x_g: x_g^m. *Shape:* (B, 1, h)
             time: E_t. *Shape:* (B, 1, h)
+            ends: Ends of the current spans. *Shape:* (B, N, 2)
 
         Returns:
             H_m. *Shape:* (B, N, h)
         """
         aggregated: list[Tensor] = []
         if self.tokens_to_spans is not None:
-            aggregated.append(self.tokens_to_spans(x_s, x_t, x_t_mask) + time)  # eq. 11
+            aggregated.append(self.tokens_to_spans(x_s, x_t, x_t_mask, ends) + time)  # eq. 11
         if self.sentence_to_spans is not None:
             aggregated.append(self.sentence_to_spans(x_s, x_g) + time)  # eq. 12
         if self.flat is not None:

@@ -77,6 +77,17 @@ class VisualProjection(nn.Module):
         self.image2text = nn.ModuleDict({j: nn.Linear(text_width, width) for j in GRAINS})
         self.kind = nn.ParameterDict({j: nn.Parameter(torch.randn(2, width) * 0.02) for j in GRAINS})
 
+    def start_as(self, text_projection: nn.Module) -> None:
+        """Start with captions and tags projected as the words are: one encoder made both, so like words are alike."""
+        if isinstance(text_projection, nn.Linear):
+            for projection in self.image2text.values():
+                projection.load_state_dict(text_projection.state_dict())
+        else:
+            for projection in self.image2text.values():
+                assert isinstance(projection, nn.Linear)
+                nn.init.eye_(projection.weight)
+                nn.init.zeros_(projection.bias)
+
     def forward(
         self, grain: Grain, image: tuple[Tensor, Tensor] | None, image2text: tuple[Tensor, Tensor] | None, like: Tensor
     ) -> GrainStates:

@@ -22,7 +22,7 @@ def alignment_losses(
         context: Words and sentence.
         visual: Projected vision.
         passes: For the spans; several passes are averaged.
-        loss: Weights, tau and lambda_rel.
+        loss: Weights and lambda_rel.
 
     Returns:
         ``align_t``, ``align_g``, ``align_s``, those with a weight; empty when the batch has no vision, and with a
@@ -30,21 +30,20 @@ def alignment_losses(
     """
     if not network.dynamic:
         return {}
-    pooled: dict[Granularity, tuple[float, list[Tensor]]] = {
+    texts_of: dict[Granularity, tuple[float, list[Tensor]]] = {
         "t": (loss.align_token, [masked_mean(context.x_t, context.word_mask)]),
         "g": (loss.align_sentence, [context.x_g.squeeze(1)]),
-        "s": (loss.align_span, [step.pooled_spans for step in passes]),
+        "s": (loss.align_span, [step.x_s for step in passes]),
     }
     grains = [j for j in GRAINS if visual[j].image.mask.shape[1] + visual[j].image2text.mask.shape[1]]
     losses: dict[str, Tensor] = {}
-    for i, (weight, texts) in pooled.items():
+    for i, (weight, texts) in texts_of.items():
         if weight == 0 or not grains:
             continue
         each = [
             alignment_loss(
                 network.granularity(i).gate(j).logits(x, visual[j].pooled),
                 visual[j].present,
-                temperature=loss.temperature,
                 lambda_rel=loss.lambda_rel,
             )
             for j in grains

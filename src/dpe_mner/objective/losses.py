@@ -7,15 +7,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from dpe_mner.reasoning.heads import ReasoningOutput
-from dpe_mner.reasoning.span_table import inside_post
 from dpe_mner.representations.batch import GoldSpans
-from dpe_mner.settings import LossSettings
+from dpe_mner.settings import HeadVariant, LossSettings
 
 IGNORED = -100  # as gold tags mark padding
 
 
 def entity_loss(
-    output: ReasoningOutput, gold: GoldSpans, assigned: Tensor, *, boundary_loss: str, weights: LossSettings
+    output: ReasoningOutput, gold: GoldSpans, assigned: Tensor, *, variant: HeadVariant, weights: LossSettings
 ) -> Tensor:
     """-log p of the matched left, right and class, and of "no entity" for the others.
 
@@ -23,7 +22,7 @@ def entity_loss(
         output: Logits of one pass.
         gold: Gold spans.
         assigned: From the matcher. *Shape:* (B, N)
-        boundary_loss: ``softmax`` points at one word; ``sigmoid`` asks every word by itself, as the paper does.
+        variant: ``pointer`` points at one word; ``paper`` asks every word by itself.
         weights: Loss weights.
 
     Returns:
@@ -37,7 +36,7 @@ def entity_loss(
     count = matched.sum().clamp(min=1)
     boundary = torch.zeros((), device=label.device)
     for logits, word in ((output.left, target[..., 0]), (output.right, target[..., 1])):
-        each = _sigmoid_loss(logits, word) if boundary_loss == "sigmoid" else _pointer_loss(logits, word)
+        each = _sigmoid_loss(logits, word) if variant == "paper" else _pointer_loss(logits, word)
         boundary = boundary + torch.where(matched, each, 0.0).sum() / count
     return weights.type * type_loss + weights.boundary * boundary
 
@@ -45,41 +44,6 @@ def entity_loss(
 def tagging_loss(tags: Tensor, gold: GoldSpans) -> Tensor:
     """Cross-entropy of the auxiliary word tags. *Shape:* (B, M, tags) -> scalar."""
     return functional.cross_entropy(tags.float().flatten(0, 1), gold.tags.flatten(), ignore_index=IGNORED)
-
-
-def span_table_loss(table: Tensor, gold: GoldSpans, lengths: Tensor) -> Tensor:
-    """Cross-entropy over all spans of the table, summed over a post's, a mean over posts.
-
-    Args:
-        table: Logits. *Shape:* (B, M, L, C)
-        gold: Gold entities.
-        lengths: Words of each post. *Shape:* (B,)
-    """
-    labels = span_labels(gold, lengths, table.shape[1], table.shape[2])
-    logits = table.float().flatten(0, 2)
-    total = functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total / len(lengths)
-
-
-def span_labels(gold: GoldSpans, lengths: Tensor, words: int, max_length: int) -> Tensor:
-    """The class of every span; gold entities longer than L have none.
-
-    Args:
-        gold: Gold entities.
-        lengths: *Shape:* (B,)
-        words: M.
-        max_length: L.
-
-    Returns:
-        0 for no entity, -100 behind the post. *Shape:* (B, M, L)
-    """
-    labels = torch.where(inside_post(lengths, words, max_length), 0, IGNORED)
-    first, last = gold.spans.unbind(-1)
-    real = torch.arange(first.shape[1], device=first.device) < gold.count[:, None]
-    row, column = (real & (last - first < max_length)).nonzero(as_tuple=True)
-    start = first[row, column]
-    labels[row, start, last[row, column] - start] = gold.labels[row, column]
-    return labels
 
 
 def _pointer_loss(logits: Tensor, word: Tensor) -> Tensor:
@@ -94,20 +58,19 @@ def _sigmoid_loss(logits: Tensor, word: Tensor) -> Tensor:
     return torch.where(real, each, 0.0).sum(-1)
 
 
-def alignment_loss(logits: Tensor, present: Tensor, *, temperature: float, lambda_rel: float) -> Tensor:
+def alignment_loss(logits: Tensor, present: Tensor, *, lambda_rel: float) -> Tensor:
     """L_align^i for one grain (eq. 17-19): each text finds its picture among the batch's, and the other way round.
 
     Args:
-        logits: rel^i(a, b) before the sigmoid. *Shape:* (B, B)
+        logits: Relevance of text a and picture b over tau. *Shape:* (B, B)
         present: Posts that have this grain; the others leave the loss. *Shape:* (B,)
-        temperature: tau.
         lambda_rel: Weight of text to image; image to text has one minus it.
 
     Returns:
         A scalar, 0 with fewer than two posts.
     """
     pair = present[:, None] & present[None, :]
-    relevance = (torch.sigmoid(logits.float()) / temperature).masked_fill(~pair, -1e4)
+    relevance = logits.float().masked_fill(~pair, -1e4)
     text_to_image = -relevance.log_softmax(dim=1).diagonal()  # eq. 17
     image_to_text = -relevance.log_softmax(dim=0).diagonal()  # eq. 18
     each = lambda_rel * text_to_image + (1 - lambda_rel) * image_to_text

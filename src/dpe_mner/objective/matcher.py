@@ -23,12 +23,10 @@ class HungarianMatcher:
 
     Args:
         share: Share of the N predictions that answer for repeated gold spans; the rest answer "no entity".
-        repeats: At most this many predictions answer for one gold span; None: as many as fit.
         reach: Words from the anchor to the gold span at most.
     """
 
     share: float = 1.0
-    repeats: int | None = None
     reach: int | None = None
 
     @torch.no_grad()
@@ -70,8 +68,6 @@ class HungarianMatcher:
         if self.reach is not None:
             return np.arange(count)
         wanted = max(round(spans * self.share), count)
-        if self.repeats is not None:
-            wanted = min(wanted, count * self.repeats)
         return np.arange(wanted) % count
 
 

@@ -90,7 +90,6 @@ def _refuse(model: DPEMNERModel) -> None:
         "its spans grow with the post and start from Gaussian noise (reasoning.start)": (
             settings.reasoning.start == "gaussian" and settings.reasoning.spans_per_word > 0
         ),
-        "its steps end early (reasoning.early_exit)": settings.reasoning.early_exit,
         "it has no tokenizer": model.pieces is None,
         f"it is on {model.device}, not on the CPU": model.device.type != "cpu",
     }
@@ -154,7 +153,7 @@ def _card(model: DPEMNERModel, steps: int, seed: int) -> dict[str, Any]:
         "format": FORMAT,
         "labels": labels,
         "thresholds": [decision.threshold] + [decision.label_thresholds.get(x, decision.threshold) for x in labels],
-        "ensemble": reasoning.ensemble,
+        "combine": reasoning.combine,
         "steps": steps,
         "spans": spans,
         "spans_per_word": reasoning.spans_per_word,

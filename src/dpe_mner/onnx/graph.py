@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.reasoning.decode import candidates_of
+from dpe_mner.reasoning.decode import step_candidates
 from dpe_mner.representations.batch import Batch, PieceBatch
 
 INPUTS = (
@@ -77,15 +77,15 @@ class PredictorGraph(nn.Module):
         times = torch.tensor([t for t, _ in self.pairs])[:, None].expand(-1, B)
         context = model.network.prepare(text, visual, times, model.noise.signal_share(times))
         z_t = model.codec.clamp(noise[None].expand(B, -1, -1))
-        beliefs, found = None, []
+        found, candidates = None, []
         for k, (_, t_next) in enumerate(self.pairs):
-            current = model.network(context, k, model.codec.ends(z_t, lengths), beliefs)
-            found.append(candidates_of(current.output, model.settings))
+            current = model.network(context, k, model.codec.ends(z_t, lengths), found)
+            candidates.append(step_candidates(current.output, model.settings.heads))
             if t_next >= 0:
                 after = times.new_full((B,), t_next)
-                z_t, beliefs = model.step(z_t, current.output, times[k], after, lengths, None)
+                z_t, found = model.step(z_t, current.output, times[k], after, lengths, None)
         return (
-            torch.stack([c.spans for c in found], dim=1),
-            torch.stack([c.labels for c in found], dim=1),
-            torch.stack([c.scores for c in found], dim=1),
+            torch.stack([c.spans for c in candidates], dim=1),
+            torch.stack([c.labels for c in candidates], dim=1),
+            torch.stack([c.scores for c in candidates], dim=1),
         )

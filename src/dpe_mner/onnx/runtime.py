@@ -25,7 +25,7 @@ from dpe_mner.representations.tokenizer import PlainTokenizer
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.types import Entity, Post
 
-FORMAT = 1
+FORMAT = 2
 _DIGITS = 3
 
 Row = tuple[int, int, int, float]  # first word, last word, class, score
@@ -137,21 +137,28 @@ class OnnxModel:
         # An input that the graph does not need (shapes of an encoder without them) was dropped by the exporter.
         spans, kinds, scores = self.session.run(None, {k: v for k, v in feed.items() if k in self.taken})
         thresholds = np.array(self.card["thresholds"], dtype=np.float32)
-        if not self.card["ensemble"]:
+        combine = self.card["combine"]
+        if combine == "last":
             spans, kinds, scores = spans[:, -1:], kinds[:, -1:], scores[:, -1:]
-        return [choose(*row, thresholds) for row in zip(spans, kinds, scores, strict=True)]
+        return [choose(*row, thresholds, combine=combine) for row in zip(spans, kinds, scores, strict=True)]
 
 
 def choose(
-    spans: NDArray[np.int64], labels: NDArray[np.int64], scores: NDArray[np.float32], thresholds: NDArray[np.float32]
+    spans: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    thresholds: NDArray[np.float32],
+    *,
+    combine: str = "mean",
 ) -> list[Row]:
-    """The entities of one post: the mean over the steps, best first, none overlapping a better one.
+    """The entities of one post: the mean or maximum over the steps, best first, none overlapping a better one.
 
     Args:
         spans: First and last word. *Shape:* (gamma, N, 2)
         labels: *Shape:* (gamma, N)
         scores: *Shape:* (gamma, N)
         thresholds: Least score of each class. *Shape:* (C,)
+        combine: ``mean`` or ``max``; with ``last`` there is one step.
     """
     steps = len(scores)
     best: dict[tuple[int, int, int], NDArray[np.float32]] = {}
@@ -159,7 +166,8 @@ def choose(
         key = (int(spans[step, slot, 0]), int(spans[step, slot, 1]), int(labels[step, slot]))
         by_step = best.setdefault(key, np.zeros(steps, dtype=np.float32))
         by_step[step] = max(by_step[step], scores[step, slot])
-    ranked = sorted((-float(by_step.mean(dtype=np.float32)), key) for key, by_step in best.items())
+    total = (lambda by_step: by_step.max()) if combine == "max" else (lambda by_step: by_step.mean(dtype=np.float32))
+    ranked = sorted((-float(total(by_step)), key) for key, by_step in best.items())
     kept: list[Row] = []
     for negative, (left, right, label) in ranked:
         score = np.float32(-negative)

@@ -5,15 +5,13 @@ Everything works on whole batches; nothing loops over posts or spans.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from dpe_mner.reasoning.heads import ReasoningOutput
-from dpe_mner.reasoning.span_table import look_up
-from dpe_mner.settings import Settings
+from dpe_mner.reasoning.heads import ReasoningOutput, boundary_probabilities
+from dpe_mner.settings import HeadSettings
 
 
 @dataclass(frozen=True)
@@ -31,80 +29,33 @@ class Candidates:
     scores: Tensor
 
 
-def candidates_of(output: ReasoningOutput, settings: Settings) -> Candidates:
-    """:func:`step_candidates` as a model's settings say."""
-    return step_candidates(
-        output,
-        boundary_loss=settings.heads.boundary_loss,
-        tag_vote=settings.reasoning.tag_vote,
-        table_vote=settings.reasoning.table_vote,
-    )
-
-
-def step_candidates(
-    output: ReasoningOutput, *, boundary_loss: str, tag_vote: float = 0.0, table_vote: float = 0.0
-) -> Candidates:
+def step_candidates(output: ReasoningOutput, settings: HeadSettings) -> Candidates:
     """The candidate of each of the N spans of one step, repeated spans included.
 
     Its score is p(left) p(right) p(type); a span that ends before it starts scores 0.
 
     Args:
         output: Logits of the step.
-        boundary_loss: How the boundary logits were trained.
-        tag_vote: Share of the score that the auxiliary tags decide.
-        table_vote: Share of what is left that the span table decides, for spans it holds.
+        settings: Tell how the boundaries were trained.
     """
-    p_left, p_right = (
-        logits.sigmoid() if boundary_loss == "sigmoid" else logits.softmax(-1) for logits in (output.left, output.right)
-    )
+    p_left, p_right = boundary_probabilities(output, settings)
     left, right = p_left.max(-1), p_right.max(-1)
     kind = output.types.softmax(-1)[..., 1:].max(-1)
     scores = left.values * right.values * kind.values * (left.indices <= right.indices)
-    candidates = Candidates(torch.stack([left.indices, right.indices], dim=-1), kind.indices + 1, scores)
-    if table_vote > 0 and output.table is not None:
-        held, known = look_up(output.table.float().softmax(-1), left.indices, right.indices, candidates.labels)
-        mixed = (1 - table_vote) * scores + table_vote * held
-        candidates = replace(candidates, scores=torch.where(known & (scores > 0), mixed, scores))
-    if tag_vote > 0 and output.tags is not None:
-        tagged = tag_scores(output.tags, candidates) * (scores > 0)
-        candidates = replace(candidates, scores=(1 - tag_vote) * candidates.scores + tag_vote * tagged)
-    return candidates
+    return Candidates(torch.stack([left.indices, right.indices], dim=-1), kind.indices + 1, scores)
 
 
-def tag_scores(tags: Tensor, candidates: Candidates) -> Tensor:
-    """Probability that the word tags spell exactly these entities: begin, inside to the last word, then no inside.
-
-    Args:
-        tags: Tagging logits. *Shape:* (B, M, 2 (C - 1) + 1)
-        candidates: *Shapes:* (B, Q, ...)
-
-    Returns:
-        *Shape:* (B, Q); 0 where a candidate ends before it starts.
-    """
-    log_p = tags.float().log_softmax(-1)
-    begin, inside = log_p[..., 1::2], log_p[..., 2::2]  # (B, M, C - 1)
-    left, right = candidates.spans.unbind(-1)
-    label = candidates.labels - 1
-    total = functional.pad(inside.cumsum(1), (0, 0, 1, 0))  # sum of the first m words
-
-    def at(values: Tensor, word: Tensor) -> Tensor:
-        rows = values.gather(1, word[..., None].expand(-1, -1, values.shape[-1]))
-        return rows.gather(2, label[..., None]).squeeze(-1)
-
-    after = functional.pad(inside, (0, 0, 0, 1), value=float("-inf"))  # nothing follows the last word
-    stays_out = 1 - at(after, right + 1).exp()
-    spelled = at(begin, left) + at(total, right + 1) - at(total, left + 1)
-    return torch.where(left <= right, spelled.exp() * stays_out, 0.0)
-
-
-def merge_steps(steps: list[Candidates]) -> Candidates:
+def merge_steps(steps: list[Candidates], *, combine: str = "mean") -> Candidates:
     """Distinct candidates of all given steps.
 
-    Within a step the best of equal spans counts, over the steps their mean (a step that lacks one counts 0).
+    Within a step the best of equal spans counts. Over the steps ``mean`` counts a step that lacks a candidate as 0,
+    ``max`` takes the surest step, and ``last`` the last one alone.
 
     Returns:
         Q = (number of steps) * N slots, those without a distinct candidate scored 0.
     """
+    if combine == "last":
+        steps = steps[-1:]
     spans = torch.stack([step.spans for step in steps], dim=1)  # (B, K, N, 2)
     labels = torch.stack([step.labels for step in steps], dim=1)
     scores = torch.stack([step.scores for step in steps], dim=1)
@@ -113,10 +64,10 @@ def merge_steps(steps: list[Candidates]) -> Candidates:
     flat = scores.view(B, K * N)
     same = (key[:, :, None] == key[:, None]).all(-1) & (flat > 0)[:, None]  # (B, Q, Q)
     by_step = torch.where(same, flat[:, None], 0.0).view(B, K * N, K, N).amax(-1)
-    mean = by_step.mean(-1)
+    combined = by_step.amax(-1) if combine == "max" else by_step.mean(-1)
     earlier = torch.ones(K * N, K * N, dtype=torch.bool, device=flat.device).tril(-1)
     repeated = (same & earlier).any(-1)
-    merged = torch.where(repeated | (flat <= 0), 0.0, mean)
+    merged = torch.where(repeated | (flat <= 0), 0.0, combined)
     return sort_candidates(Candidates(spans.view(B, K * N, 2), labels.view(B, K * N), merged))
 
 

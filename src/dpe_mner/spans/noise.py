@@ -45,6 +45,9 @@ class NoiseProcess:
     def __init__(self, *, schedule: str, timesteps: int) -> None:
         self.timesteps = timesteps
         self.alpha = cumulative_alpha(schedule, timesteps).to(torch.float32)
+        # Reasoning starts from noise alone, so at T-1 training must know no more: neither of the gold spans, nor of
+        # what eq. 3 and 6 keep for later (a terminal signal of zero; Lin et al. 2024).
+        self.alpha[-1] = 0.0
 
     def signal_share(self, t: Tensor) -> Tensor:
         """S = sqrt(alpha_t), and exactly 1 for t = -1 (the end of reasoning). *Shape:* as ``t``."""

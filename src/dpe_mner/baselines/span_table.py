@@ -1,7 +1,6 @@
 """The span table: classes of every short span of a post at once (Eberts and Ulges, 2020, 3.1).
 
-As an auxiliary head of DPE-MNER it gives every span of a post a class to learn, where the noisy spans of a step are
-few; the reasoning steps read it as they read the word tags. It is all there is to the baseline BERT-Span.
+It is all there is to the baseline BERT-Span.
 """
 
 from __future__ import annotations
@@ -12,6 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dpe_mner.objective.losses import IGNORED
+from dpe_mner.representations.batch import GoldSpans
 
 
 class SpanTable(nn.Module):
@@ -84,37 +86,36 @@ def inside_post(lengths: Tensor, words: int, max_length: int) -> Tensor:
     return last < lengths[:, None, None]
 
 
-def expected_classes(p_left: Tensor, p_right: Tensor, table: Tensor) -> Tensor:
-    """What the table says of softly pointed-at spans: the mean of its class probabilities under both pointers.
+def span_table_loss(table: Tensor, gold: GoldSpans, lengths: Tensor) -> Tensor:
+    """Cross-entropy over all spans of the table, summed over a post's, a mean over posts.
 
     Args:
-        p_left: Probability of each word as the first. *Shape:* (B, N, M)
-        p_right: As the last. *Shape:* (B, N, M)
-        table: Class probabilities. *Shape:* (B, M, L, C)
-
-    Returns:
-        *Shape:* (B, N, C); sums to less than 1 where the pointers mean no span of L words or fewer.
+        table: Logits. *Shape:* (B, M, L, C)
+        gold: Gold entities.
+        lengths: Words of each post. *Shape:* (B,)
     """
-    L = table.shape[2]
-    ends = following(p_right.transpose(1, 2), L).permute(0, 3, 1, 2)  # (B, N, M, L)
-    joint = p_left[..., None] * ends
-    return joint.flatten(2) @ table.flatten(1, 2)
+    labels = span_labels(gold, lengths, table.shape[1], table.shape[2])
+    logits = table.float().flatten(0, 2)
+    total = functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total / len(lengths)
 
 
-def look_up(table: Tensor, left: Tensor, right: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """The table's value for given spans and classes.
+def span_labels(gold: GoldSpans, lengths: Tensor, words: int, max_length: int) -> Tensor:
+    """The class of every span; gold entities longer than L have none.
 
     Args:
-        table: *Shape:* (B, M, L, C)
-        left: First words. *Shape:* (B, Q)
-        right: Last words. *Shape:* (B, Q)
-        label: Classes. *Shape:* (B, Q)
+        gold: Gold entities.
+        lengths: *Shape:* (B,)
+        words: M.
+        max_length: L.
 
     Returns:
-        Values, and whether the span is in the table at all. *Shapes:* (B, Q)
+        0 for no entity, -100 behind the post. *Shape:* (B, M, L)
     """
-    _, _, L, C = table.shape
-    length = right - left
-    known = (length >= 0) & (length < L)
-    index = (left * L + length.clamp(0, L - 1)) * C + label
-    return table.flatten(1).gather(1, index), known
+    labels = torch.where(inside_post(lengths, words, max_length), 0, IGNORED)
+    first, last = gold.spans.unbind(-1)
+    real = torch.arange(first.shape[1], device=first.device) < gold.count[:, None]
+    row, column = (real & (last - first < max_length)).nonzero(as_tuple=True)
+    start = first[row, column]
+    labels[row, start, last[row, column] - start] = gold.labels[row, column]
+    return labels
