@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dpe_mner.commands.bench_vision import VISION, check_parts, measure_vision, vision_lines, vision_table
 from dpe_mner.commands.console import note
-from dpe_mner.commands.options import Device, Dtype, Model, Quiet, VisualText
+from dpe_mner.commands.options import Device, Dtype, Images, Model, PictureModels, Quiet, VisualText, picture_models
 from dpe_mner.commands.places import write_text
 from dpe_mner.errors import InputError
 
@@ -32,8 +33,20 @@ def bench(
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the scaling table, log-log, as a PNG.")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="PART", help="prediction, latency, scaling or training; may be repeated."),
+        typer.Option("--only", metavar="PART", help="prediction, latency, scaling, training or vision; repeatable."),
     ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Of --only vision: how many, from 0.")] = 3,
+    strategy: Annotated[
+        list[str] | None, typer.Option("--strategy", help="Of --only vision: fusion to compare; all if absent.")
+    ] = None,
+    labelled: Annotated[
+        Path | None, typer.Option("--labelled", help="Of --only vision: folder with train.txt, valid.txt, captions.")
+    ] = None,
+    images: Images = None,
+    picture_model: PictureModels = None,
+    output: Annotated[Path, typer.Option("--output", help="Of --only vision: where its training runs go.")] = Path(
+        "runs/bench-vision"
+    ),
     batch_size: Annotated[int, typer.Option("--batch-size", help="Posts computed together.")] = 64,
     repeats: Annotated[int, typer.Option("--repeats", help="Rounds; medians are kept.")] = 3,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
@@ -42,13 +55,15 @@ def bench(
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Speed and memory of this machine, as ratios to the bare encoder pass in the same run.
+    """Speed and memory of this machine, as ratios to the bare encoder pass in the same run; --only vision: mechanisms.
 
     Example: dpe-mner bench --json bench.json
 
     Example: dpe-mner bench valid.txt --visual-text visual_text.jsonl --threads 2
 
     Example: dpe-mner bench --only training --repeats 5
+
+    Example: dpe-mner bench --only vision --seeds 3 --json vision.json
     """
     for name, value in (("--batch-size", batch_size), ("--repeats", repeats), ("--threads", threads)):
         if value is not None and value < 1:
@@ -65,16 +80,44 @@ def bench(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    check_parts(only or ())
+    if only and VISION in only:
+        found = measure_vision(
+            seeds=seeds,
+            strategies=strategy,
+            labelled=labelled,
+            model=model,
+            images=images,
+            models=picture_models(picture_model),
+            output=output,
+            log=lambda line: note(line, quiet=quiet),
+        )
+        _write(json_, found)
+        _show_vision(found)
+        return
     loaded = dpe_mner.load(model, device=device, dtype="bfloat16" if bf16 else dtype)
     measured = Bench(loaded, posts if posts is not None else default_posts(), batch_size=batch_size, repeats=repeats)
     result = measured(only or PARTS, log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
-    if json_ is not None:
-        write_text(json_, json.dumps(result, indent=2) + "\n")
+    _write(json_, result)
     if plot is not None:
         from dpe_mner.bench.plot import plot_scaling
 
         plot_scaling(result["scaling_ms"], plot)
     _show(result)
+
+
+def _write(path: Path | None, result: dict[str, Any]) -> None:
+    if path is not None:
+        write_text(path, json.dumps(result, indent=2) + "\n")
+
+
+def _show_vision(result: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(vision_table(result))
+    for line in vision_lines(result):
+        console.print(line, highlight=False)
 
 
 def _show(result: dict[str, Any]) -> None:
