@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import LABELS
-from vision import make_attentive
 
 from dpe_mner import InputError, Post
 from dpe_mner.data.words import words_of
@@ -334,7 +333,9 @@ def test_the_greatest_lift_wins_and_near_even_says_nothing():
 
 def test_sharp_attention_grounds_entities_with_their_own_relevance(make):
     model = make()
-    make_attentive(model)
+    with torch.no_grad():
+        for layer in model.network.exchanges["f"].layers:
+            layer.attention.query.weight.mul_(60)
     told = model.predict(POST, explain=True, steps=1)
     assert told.grounding
     for grounding in told.grounding:

@@ -144,7 +144,6 @@ def test_explanations_tell_every_step(model):
     weights = [step.image2text_weight for step in result.steps]
     assert weights == sorted(weights, reverse=True)
     assert weights[0] == pytest.approx(0.7, abs=0.01)
-    assert 0 < result.relevance["span"]["coarse"] < 1
     assert set(result.relevance) == {"token", "sentence", "span"}
     assert result.representations == {
         "x_t": True,
@@ -159,10 +158,6 @@ def test_explanations_tell_every_step(model):
 
 
 def test_a_caption_changes_what_the_model_sees(model):
-    bare = model.predict("Kevin Durant enters", explain=True)
-    seen = model.predict("Kevin Durant enters", caption="a player", explain=True)
-    assert bare.relevance["token"] == {}
-    assert seen.relevance["token"]["coarse"] > 0
     posts = [Post(text="Kevin Durant enters"), Post(text="Kevin Durant enters", caption="a player")]
     logits = [model.reason(batch_of(model, [post])).steps[-1].output.types for post in posts]
     assert (logits[0] - logits[1]).abs().max() > 1e-4

@@ -38,8 +38,6 @@ from transformers import (
     ViTModel,
 )
 
-from dpe_mner.fusion.attention import Attention
-
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"}
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 SQUARE = {"height": 64, "width": 64}
@@ -61,15 +59,6 @@ def write_picture(path: Path, seed: int = 0, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture(seed, **options).save(path)
     return path
-
-
-def make_attentive(model) -> None:
-    """Have a random model look at few things and answer by them: fresh attention is even, fresh logits lie close."""
-    with torch.no_grad():
-        for part in model.network.exchanges["f"].modules():
-            if isinstance(part, Attention):
-                part.query.weight.mul_(60)
-        model.network.heads.types.weight.mul_(100)
 
 
 def resnet(folder: Path) -> str:
