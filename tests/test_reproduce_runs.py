@@ -113,16 +113,16 @@ def test_a_run_of_an_earlier_version_has_the_defaults_of_what_it_did_not_know(pl
     values = yaml.safe_load(path.read_text())
     later = (
         ("encoder", "caption_layers"),
-        ("heads", "self_conditioning"),
-        ("reasoning", "combine"),
+        ("fusion", "exchange"),
+        ("fusion", "direct_layers"),
         ("fusion", "strategy"),
     )
     for section, key in later:
         del values["settings"][section][key]
     path.write_text(yaml.safe_dump(values))
     assert plan_for(tables=["2"]).rows[DEFAULT].runs[0].state == "finished"
-    with pytest.raises(InputError, match=r"self_conditioning False there, True planned"):
-        plan_for(tables=["2"], overrides=["settings.heads.self_conditioning=true"])
+    with pytest.raises(InputError, match=r"direct_layers 1 there, 2 planned"):
+        plan_for(tables=["2"], overrides=["settings.fusion.direct_layers=2"])
 
 
 def test_predictions_are_all_a_finished_baseline_needs(plan_for):
