@@ -39,6 +39,7 @@ def bench(
     strategy: Annotated[
         list[str] | None, typer.Option("--strategy", help="Of --only vision: fusion to compare; all if absent.")
     ] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="Of --only vision: tasks; all if absent.")] = None,
     labelled: Annotated[
         Path | None, typer.Option("--labelled", help="Of --only vision: folder with train.txt, valid.txt, captions.")
     ] = None,
@@ -85,6 +86,7 @@ def bench(
         found = measure_vision(
             seeds=seeds,
             strategies=strategy,
+            tasks=task,
             labelled=labelled,
             model=model,
             images=images,

@@ -35,6 +35,7 @@ def measure_vision(
     *,
     seeds: int,
     strategies: Sequence[str] | None,
+    tasks: Sequence[str] | None,
     labelled: Path | None,
     model: str | None,
     images: Path | None,
@@ -47,6 +48,7 @@ def measure_vision(
     Args:
         seeds: How many, from 0.
         strategies: Fusion strategies; all when not given.
+        tasks: Tasks; all when not given.
         labelled: Folder with ``train.txt``, ``valid.txt`` and visual text.
         model: Whose relevance is measured; the bundled model's when not given.
         images: Folder of photographs.
@@ -57,12 +59,13 @@ def measure_vision(
     Raises:
         InputError: If something named is not there.
     """
-    from dpe_mner.bench.vision.run import STRATEGIES, VisionBench, answers_in_caption, check_strategies
+    from dpe_mner.bench.vision.run import STRATEGIES, TASKS, VisionBench, answers_in_caption, check_names
 
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
-    check_strategies(strategies or ())
-    chosen = list(strategies or STRATEGIES)
+    check_names("--strategy", strategies or (), STRATEGIES)
+    check_names("--task", tasks or (), TASKS)
+    chosen, wanted = list(strategies or STRATEGIES), list(tasks or TASKS)
     left_out: dict[str, str] = {}
     pictures = None
     if images is not None and {"grid", "tags"} <= models.keys():
@@ -76,15 +79,16 @@ def measure_vision(
         left_out["pixels_decide"] = f"needs {', '.join(_PICTURES)}"
     if labelled is not None and not (labelled / "valid.txt").is_file():
         raise InputError(f"--labelled {labelled}: no valid.txt; give a folder such as data/twitter2017")
-    result = VisionBench(seeds=range(seeds), strategies=chosen, pictures=pictures, log=log)()
+    result = VisionBench(seeds=range(seeds), strategies=chosen, tasks=wanted, pictures=pictures, log=log)()
     if labelled is None:
         left_out |= dict.fromkeys(("answers_in_caption", "relevance"), "needs --labelled")
-    else:
+    if labelled is not None and "relevance" in wanted:
         result["relevance"] = _relevance(labelled, model)
+    if labelled is not None and "answers_in_caption" in wanted:
         result["answers_in_caption"] = answers_in_caption(
             labelled, recipe=None, seeds=range(seeds), strategies=chosen, output=output, log=log
         )
-    return result | {"left_out": left_out}
+    return result | {"left_out": {task: why for task, why in left_out.items() if task in wanted}}
 
 
 def _relevance(labelled: Path, model: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dpe_mner.bench.vision.made_up import VOCABULARY, Posed, made_up
 from dpe_mner.bench.vision.pixels import PARTS as PIXEL_PARTS
 from dpe_mner.bench.vision.pixels import pixels_decide
 from dpe_mner.bench.vision.tiny import GivenParts, exchanged_with_next, learn, tiny_model
-from dpe_mner.errors import InputError
+from dpe_mner.errors import InputError, nearest
 from dpe_mner.evaluation.mean_state import mean_state_answers
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pictures.kinds import PictureParts
@@ -25,6 +25,7 @@ from dpe_mner.types import Post
 STRATEGIES = ("default", "max-pool", "mean-pool", "mlp", "moe")
 EPOCHS = {"caption_decides": 6, "which_name": 7, "steps": 8, "grid": 4, "regions": 2, "tags": 4}
 STEP_COUNTS = (1, 2, 3)
+TASKS = ("caption_decides", "which_name", "steps", "pixels_decide", "relevance", "answers_in_caption")
 
 Log = Callable[[str], None]
 Changes = Mapping[str, Mapping[str, Any]]
@@ -103,32 +104,35 @@ class VisionBench:
     Attributes:
         seeds: Each task is drawn and learned once for each.
         strategies: Some of :data:`STRATEGIES`.
+        tasks: Some of :data:`TASKS`; this object measures the first four of them.
         pictures: Parts of real photographs by name, for ``pixels_decide``.
         log: Receives what is being done.
     """
 
     seeds: Sequence[int]
     strategies: Sequence[str] = STRATEGIES
+    tasks: Sequence[str] = TASKS
     pictures: Mapping[str, PictureParts] | None = None
     log: Log = lambda line: None
 
     def __call__(self) -> dict[str, Any]:
         """Measure. Keys are the names of the tasks; below them the strategy, then lists over seeds."""
         result: dict[str, Any] = {"seeds": list(self.seeds), "epochs": dict(EPOCHS), "mean_state": {}}
-        for task in ("caption_decides", "which_name"):
+        for task in [name for name in ("caption_decides", "which_name") if name in self.tasks]:
             found = {strategy: self._task(task, strategy) for strategy in self.strategies}
             result[task] = {strategy: _own_and_exchanged(runs) for strategy, runs in found.items()}
             result["mean_state"][task] = {
                 strategy: {"own": [run.own for run in runs], "mean_state": [run.with_mean_state() for run in runs]}
                 for strategy, runs in found.items()
             }
-        steps = self._task("steps", "default")
-        by_step = [run.by_step() for run in steps]
-        result["steps"] = {
-            "default": _own_and_exchanged(steps)
-            | {"f1_by_step": {k: [of_run[k] for of_run in by_step] for k in map(str, STEP_COUNTS)}}
-        }
-        if self.pictures is not None:
+        if "steps" in self.tasks:
+            steps = self._task("steps", "default")
+            by_step = [run.by_step() for run in steps]
+            result["steps"] = {
+                "default": _own_and_exchanged(steps)
+                | {"f1_by_step": {k: [of_run[k] for of_run in by_step] for k in map(str, STEP_COUNTS)}}
+            }
+        if self.pictures is not None and "pixels_decide" in self.tasks:
             result["pixels_decide"] = {
                 part: {strategy: _own_and_exchanged(self._pixels(part, strategy)) for strategy in self.strategies}
                 for part in PIXEL_PARTS
@@ -213,12 +217,12 @@ def answers_in_caption(
     return result
 
 
-def check_strategies(names: Sequence[str]) -> None:
-    """Refuse an unknown strategy.
+def check_names(option: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse an unknown name.
 
     Raises:
-        InputError: Naming those there are.
+        InputError: Naming the nearest, and those there are.
     """
     for name in names:
-        if name not in STRATEGIES:
-            raise InputError(f"--strategy {name!r}: no such strategy; there are {', '.join(STRATEGIES)}")
+        if name not in known:
+            raise InputError(f"{option} {name!r}: no such name{nearest(name, known)}; there are {', '.join(known)}")
