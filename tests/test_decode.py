@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import POSTS, batch_of
 
+from dpe_mner.predictor import decode_trace
 from dpe_mner.reasoning.decode import Candidates, choose, merge_steps, sort_candidates, step_candidates
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.settings import HeadSettings
@@ -38,14 +40,7 @@ def test_merging_takes_the_best_of_a_step_and_the_mean_over_all_steps():
     one = candidates((0, 1, 1, 0.8), (0, 1, 1, 0.4), (3, 3, 2, 0.6))
     two = candidates((0, 1, 1, 0.6), (0, 1, 2, 0.2), (4, 4, 1, 0.0))
     merged = merge_steps([one, two])
-    rows = {
-        (*span, label): score
-        for span, label, score in zip(
-            merged.spans[0].tolist(), merged.labels[0].tolist(), merged.scores[0].tolist(), strict=True
-        )
-        if score > 0
-    }
-    assert rows == pytest.approx({(0, 1, 1): 0.7, (3, 3, 2): 0.3, (0, 1, 2): 0.1})
+    assert rows_of_merged(merged) == pytest.approx({(0, 1, 1): 0.7, (3, 3, 2): 0.3, (0, 1, 2): 0.1})
     assert merged.scores[0].tolist() == sorted(merged.scores[0].tolist(), reverse=True)
 
 
@@ -58,11 +53,52 @@ def test_the_papers_boundaries_are_asked_word_by_word():
     assert found.scores[0].tolist() == pytest.approx([p * p], rel=1e-4)  # two likely words do not share one probability
 
 
-@pytest.mark.parametrize(("combine", "score"), [("mean", 0.4), ("max", 0.6), ("last", 0.2)])
-def test_steps_are_combined_as_told(combine, score):
-    steps = [candidates((0, 1, 1, value)) for value in (0.4, 0.6, 0.2)]
-    merged = merge_steps(steps, combine=combine)
-    assert merged.scores[0].max().item() == pytest.approx(score)
+def rows_of_merged(merged):
+    rows = zip(merged.spans[0].tolist(), merged.labels[0].tolist(), merged.scores[0].tolist(), strict=True)
+    kept = [((*span, label), score) for span, label, score in rows if score > 0]
+    assert len(dict(kept)) == len(kept)  # each candidate once
+    return dict(kept)
+
+
+@pytest.mark.parametrize("combine", ["mean", "max", "last"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_steps_are_combined_as_told(combine, steps):
+    """Against a loop. Within a step the best of equal spans counts; a step that lacks a candidate counts as 0."""
+    drawn = torch.Generator().manual_seed(steps)
+    rows = [
+        [
+            (*torch.randint(0, 2, (2,), generator=drawn).tolist(), 1, float(torch.rand((), generator=drawn)))
+            for _ in "abc"
+        ]
+        for _ in range(steps)
+    ]
+    best = [{} for _ in rows]
+    for step, found in zip(best, rows, strict=True):
+        for *key, score in found:
+            step[tuple(key)] = max(step.get(tuple(key), 0.0), score)
+    every = {key for step in (best[-1:] if combine == "last" else best) for key in step}
+    how = {
+        "mean": lambda scores: sum(scores) / len(scores),
+        "max": max,
+        "last": lambda scores: scores[-1],
+    }[combine]
+    wanted = {key: how([step.get(key, 0.0) for step in best]) for key in every}
+    merged = merge_steps([candidates(*found) for found in rows], combine=combine)
+    assert rows_of_merged(merged) == pytest.approx(wanted)
+
+
+def test_the_setting_says_how_steps_are_combined(build):
+    scores = {}
+    for combine in ("mean", "max", "last"):
+        model = build(reasoning={"combine": combine})
+        trace = model.reason(batch_of(model, POSTS[:1]))
+        expected = merge_steps([step_candidates(s.output, model.settings.heads) for s in trace.steps], combine=combine)
+        merged, _ = decode_trace(model, trace)
+        scores[combine] = merged.scores[0, 0]
+        assert torch.equal(merged.scores, expected.scores)
+        assert torch.equal(merged.spans, expected.spans)
+    assert scores["max"] >= scores["last"]
+    assert len({float(score) for score in scores.values()}) > 1
 
 
 def test_merging_one_step_keeps_it():

@@ -165,9 +165,10 @@ def test_vision_has_a_gradient_from_the_first_step(build, posts, kind, weights_o
     model(batch, torch.Generator().manual_seed(0)).loss.backward()
     projections = model.network.visual_projection
     words = max(float(p.grad.norm()) for p in model.network.span_projection.parameters())
+    least = 1e-4 if (kind, weights_on) == ("text-first", "states") else 1e-3  # whole tokens beside scaled-down states
     for j in ("c", "f"):
         for part in (projections.image2text[j], projections.image[j][1]):
-            assert float(part.weight.grad.norm()) > 1e-3 * words
+            assert float(part.weight.grad.norm()) > least * words
 
 
 @pytest.mark.parametrize(("order", "asks"), [("parallel", False), ("text-first", True)])
@@ -247,6 +248,11 @@ def answers(model, batch):
     return [(step.output.types, step.output.left, step.output.right) for step in model.reason(batch).steps]
 
 
+def same(one, other):
+    """Whether two lists of answers are equal to the last digit."""
+    return all(torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
 def scramble(module):
     """Other weights; a gate's single numbers too."""
     torch.manual_seed(9)
@@ -255,23 +261,19 @@ def scramble(module):
             parameter.normal_()
 
 
+@pytest.mark.parametrize("off", [False, True])
 @pytest.mark.parametrize("level", LEVELS)
-def test_without_a_level_its_fusion_is_not_computed_and_moves_nothing(build, posts, level):
-    """Table 2. What it is made of is scrambled: the default's answer changes, and that without the level does not."""
-    for switched in (False, True):
-        model = build(fusion={LEVELS[level]: not switched})
-        batch = batch_of(model, posts, images=image_features(posts, ALL))
-        calls = []
-        for i in LEVELS:
-            model.network.granularity(i).register_forward_hook(lambda *_, i=i: calls.append(i))
-        before = answers(model, batch)
-        assert set(calls) == set(LEVELS) - ({level} if switched else set())
-        scramble(model.network.granularity(level))
-        after = answers(model, batch)
-        same = all(
-            torch.equal(a, b) for one, two in zip(before, after, strict=True) for a, b in zip(one, two, strict=True)
-        )
-        assert same == switched
+def test_without_a_level_its_fusion_is_not_computed_and_moves_nothing(build, posts, level, off):
+    """Table 2. With other weights in its fusion the default's answer changes, and that without the level does not."""
+    model = build(fusion={LEVELS[level]: not off})
+    batch = batch_of(model, posts, images=image_features(posts, ALL))
+    computed = set()
+    for i in LEVELS:
+        model.network.granularity(i).register_forward_hook(lambda *_, i=i: computed.add(i))
+    before = answers(model, batch)
+    assert computed == set(LEVELS) - ({level} if off else set())
+    scramble(model.network.granularity(level))
+    assert same(before, answers(model, batch)) == off
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -281,9 +283,8 @@ def test_of_a_single_level_only_its_own_fusion_reads_vision(build, posts, level)
     model = build(fusion=others)
     batch = batch_of(model, posts, images=image_features(posts, ALL))
     before = answers(model, batch)
-    close = [model.network.granularity(level).gate(j) for j in ("c", "f")]
-    for gate in close:
-        gate.offset.fill_(-1e9)
+    for j in ("c", "f"):
+        model.network.granularity(level).gate(j).offset.fill_(-1e9)
     assert (before[0][0] - answers(model, batch)[0][0]).abs().max() > 1e-5  # vision came this way
     changed = batch_of(model, posts, images=[(a + 1, b - 1) for a, b in image_features(posts, ALL)])
     for one, other in zip(answers(model, batch), answers(model, changed), strict=True):
@@ -297,7 +298,7 @@ def test_without_any_level_no_picture_is_seen(build, posts):
     one, other = (
         answers(model, batch_of(model, posts, images=seen)) for seen in (images, [(a + 1, b - 1) for a, b in images])
     )
-    assert all(torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+    assert same(one, other)
 
 
 def test_without_span_level_spans_pass_no_exchange(build, posts):
@@ -349,6 +350,5 @@ def test_auxiliary_tags_do_not_reach_the_answer(build, posts):
     batch = batch_of(model, posts)
     before, predicted = answers(model, batch), model.predict(posts, explain=True)
     scramble(model.network.tagger)
-    after = answers(model, batch)
-    assert all(torch.equal(a, b) for one, two in zip(before, after, strict=True) for a, b in zip(one, two, strict=True))
+    assert same(before, answers(model, batch))
     assert model.predict(posts, explain=True) == predicted

@@ -1,4 +1,4 @@
-"""Layers that compute only what somebody reads."""
+"""The reasoning loop in company, and layers that compute only what somebody reads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from dpe_mner.fusion.attention import TransformerLayer
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.representations.text import first_layers
 from dpe_mner.types import Post
+
+
+@pytest.mark.parametrize("combine", ["last", "mean", "max"])
+def test_company_decides_nothing_whatever_the_steps_hand_on(build, combine):
+    model = build(reasoning={"combine": combine, "steps": 4})
+    together = model.predict(POSTS, batch_size=8)
+    assert any(together)
+    assert together == [model.predict([post])[0] for post in POSTS]
+    assert together == model.predict(POSTS[::-1], batch_size=8)[::-1]
 
 
 def test_wanted_positions_are_those_of_the_whole_layer():

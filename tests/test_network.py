@@ -205,28 +205,36 @@ def name_of(switch):
     return "-".join(f"{key}={value}" for values in switch.values() for key, value in values.items())
 
 
-@pytest.mark.parametrize("switch", SWITCHES, ids=name_of)
-def test_every_switch_changes_the_model_and_still_trains(build, posts, switch):
-    """With the weights both models have, and no dropout: none passes that only shifts the random draws."""
-    fusion = {"dropout": 0.0}
-    default = build(fusion=fusion | ({"exchange": "direct"} if "direct_layers" in name_of(switch) else {}))
-    switched = build(**{**switch, "fusion": {**switch.get("fusion", {}), **fusion}})
-    own, other = default.state_dict(), switched.state_dict()
-    shared = {k: v for k, v in own.items() if k in other and other[k].shape == v.shape}
-    switched.load_state_dict({**other, **shared})
+def losses(build, posts, default, switched):
+    """Losses of two models with the weights that both have, and no dropout: nothing but settings makes them differ."""
+    one, other = (build(**{**of, "fusion": {**of.get("fusion", {}), "dropout": 0.0}}) for of in (default, switched))
+    own, theirs = one.state_dict(), other.state_dict()
+    shared = {k: v for k, v in own.items() if k in theirs and theirs[k].shape == v.shape}
+    other.load_state_dict({**theirs, **shared})
     images = image_features(posts, [True, True, False, False])
-
-    def loss(model):
-        for part in model.text_encoder.modules():  # transformers' own rate
+    found = []
+    for model in (one, other):
+        for part in model.text_encoder.modules():  # its rates are its own
             if isinstance(part, torch.nn.Dropout):
                 part.p = 0.0
-        torch.manual_seed(0)
-        return model.train()(batch_of(model, posts, gold=True, images=images), torch.Generator().manual_seed(0)).loss
+        batch = batch_of(model, posts, gold=True, images=images)
+        found.append(model.train()(batch, torch.Generator().manual_seed(0)).loss)
+    return found
 
-    changed = loss(switched)
-    changed.backward()
-    assert torch.isfinite(changed)
-    assert abs(float(changed.detach()) - float(loss(default).detach())) > 1e-6
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=name_of)
+def test_every_switch_changes_the_model_and_still_trains(build, posts, switch):
+    direct = "direct_layers" in switch.get("fusion", {})  # a setting of one exchange is compared with that one
+    before, after = losses(build, posts, {"fusion": {"exchange": "direct"}} if direct else {}, switch)
+    after.backward()
+    assert torch.isfinite(after)
+    assert abs(float(after.detach()) - float(before.detach())) > 1e-6
+
+
+def test_a_setting_that_nobody_reads_changes_nothing(build, posts):
+    """What the test above would say of a switch that does nothing."""
+    before, after = losses(build, posts, {}, {"fusion": {"direct_layers": 3}})
+    assert torch.equal(before, after)
 
 
 def test_token_and_sentence_branches_of_all_steps_equal_one_step_at_a_time(build, posts):

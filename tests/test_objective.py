@@ -97,6 +97,25 @@ def test_entity_loss_is_finite_and_differentiable_everywhere(variant):
         assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
 
 
+@pytest.mark.parametrize("variant", ["pointer", "paper"])
+def test_entity_loss_by_hand(variant):
+    output, gold = random_output(1, 3, 4, 3, lengths=[3]), gold_of([[(0, 2, 1), (1, 1, 2)]], 4)
+    assigned = torch.tensor([[1, -1, 0]])
+    left, right = output.left[0, :, :3], output.right[0, :, :3]
+
+    def boundary(logits, word):
+        if variant == "pointer":
+            return -float(logits.log_softmax(-1)[word])
+        p = logits.sigmoid()
+        return -sum(float(p[w].log() if w == word else (1 - p[w]).log()) for w in range(3))  # padding is not asked
+
+    types = -sum(float(output.types[0, n].log_softmax(-1)[c]) for n, c in ((0, 2), (1, 0), (2, 1))) / 3
+    matched = ((0, 1, 1), (2, 0, 2))
+    boundaries = sum(boundary(left[n], first) + boundary(right[n], last) for n, first, last in matched) / 2
+    loss = entity_loss(output, gold, assigned, variant=variant, weights=LossSettings(boundary=0.5, type=2.0))
+    assert float(loss) == pytest.approx(2 * types + 0.5 * boundaries, rel=1e-5)
+
+
 def test_a_batch_without_any_entity_still_teaches_no_entity():
     output = random_output(2, 4, 5, 4)
     types = output.types.clone().requires_grad_()

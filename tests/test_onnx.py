@@ -77,7 +77,23 @@ def test_texts_words_and_nothing(original, folder):
     assert exported.predict([]) == []
 
 
-def test_choosing_agrees_with_the_tensors():
+@pytest.mark.parametrize("combine", ["last", "max"])
+def test_steps_are_combined_as_the_model_combines_them(original, folder, combine):
+    exported, settings = OnnxModel(folder, threads=1), original.settings
+    exported.card["combine"] = combine
+    reasoning = settings.reasoning.model_copy(update={"combine": combine})
+    original.config.with_settings(settings.model_copy(update={"reasoning": reasoning}))
+    try:
+        parity = check_parity(original, exported, posts(), repeats=1)
+    finally:
+        original.config.with_settings(settings)
+    assert (parity.same, parity.posts) == (60, 60)
+    assert parity.largest_difference <= 1.1e-3
+    assert exported.predict(posts()) != OnnxModel(folder, threads=1).predict(posts())  # whose steps are averaged
+
+
+@pytest.mark.parametrize("combine", ["mean", "max"])
+def test_choosing_agrees_with_the_tensors(combine):
     drawn = np.random.default_rng(0)
     for _ in range(200):
         steps, N = int(drawn.integers(1, 4)), int(drawn.integers(1, 12))
@@ -90,7 +106,8 @@ def test_choosing_agrees_with_the_tensors():
             [
                 Candidates(torch.tensor(s)[None], torch.tensor(k)[None], torch.tensor(p)[None])
                 for s, k, p in zip(spans, labels, scores, strict=True)
-            ]
+            ],
+            combine=combine,
         )
         kept = choose_tensors(merged, torch.tensor(thresholds))[0]
         expected = sorted(
@@ -100,7 +117,7 @@ def test_choosing_agrees_with_the_tensors():
             )
             if keep
         )
-        assert [row[:3] for row in choose(spans, labels, scores, thresholds)] == expected
+        assert [row[:3] for row in choose(spans, labels, scores, thresholds, combine=combine)] == expected
 
 
 def test_pytorch_is_not_needed(folder):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from conftest import batch_of
 
-from dpe_mner.reasoning.heads import PointerHeads
+from dpe_mner.reasoning.heads import PointerHeads, SigmoidHeads
 from dpe_mner.reasoning.pointer import REACH, Displacement, EntityLength
 
 
@@ -37,11 +38,24 @@ def test_length_against_brute_force():
         assert abs(float(given[b, n, word]) - expected) < 1e-3
 
 
+def test_a_fresh_pointer_looks_near_its_first_end_and_learns_otherwise(build, posts):
+    scores = Displacement(6)(torch.zeros(1, 1, 6), torch.tensor([[[3, 9]]]), 12)[0, 0]
+    assert scores.tolist() == [-0.5 * min(abs(word - 3), REACH) for word in range(12)]
+    given = EntityLength()(torch.eye(12)[None, 5:6])[0, 0]
+    assert given.tolist() == [-0.5 * abs(word - 5) for word in range(12)]
+    model = build().train()
+    model(batch_of(model, posts, gold=True), torch.Generator().manual_seed(0)).loss.backward()
+    heads = model.network.heads
+    for part in (heads.left_shift, heads.right_shift, heads.length):
+        assert all(float(parameter.grad.abs().sum()) > 0 for parameter in part.parameters())
+
+
+@pytest.mark.parametrize("heads_of", [SigmoidHeads, PointerHeads])
 @torch.no_grad()
-def test_types_are_a_function_of_the_state_alone():
+def test_types_are_a_function_of_the_state_alone(heads_of):
     """Spans, words and padding differ; with one H_m for all of them there is one answer."""
     torch.manual_seed(0)
-    heads = PointerHeads(width=8, classes=3, dropout=0.0)
+    heads = heads_of(width=8, classes=3, dropout=0.0)
     state = torch.randn(8)
     ends, words = torch.randint(0, 5, (2, 4, 2)), torch.randn(2, 5, 8)
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
@@ -49,8 +63,10 @@ def test_types_are_a_function_of_the_state_alone():
     assert torch.equal(types, types[:1, :1].expand_as(types))
 
 
-def test_padding_stays_closed(build, posts):
-    output = build().reason(batch_of(build(), posts)).steps[-1].output
+@pytest.mark.parametrize("variant", ["paper", "pointer"])
+def test_padding_stays_closed(build, posts, variant):
+    model = build(heads={"variant": variant})
+    output = model.reason(batch_of(model, posts)).steps[-1].output
     lengths = torch.tensor([len(post.words) for post in posts])
     beyond = torch.arange(output.left.shape[-1]) >= lengths[:, None, None]
     for logits in (output.left, output.right):

@@ -57,6 +57,28 @@ def test_noise_mixes_by_alpha():
     assert process.add_noise(z_0, t, noise).flatten().tolist() == pytest.approx([expected] * 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("timesteps", [2, 50, 1000])
+def test_at_the_top_there_is_noise_alone(schedule, timesteps):
+    """Reasoning starts from it, so training at T-1 must not be shown the gold spans."""
+    process = NoiseProcess(schedule=schedule, timesteps=timesteps)
+    top = torch.tensor([timesteps - 1])
+    assert float(process.alpha[-1]) == 0
+    assert float(process.alpha[:-1].min()) > 0
+    assert float(process.signal_share(top)) == 0
+    z_0, noise = torch.randn(2, 1, 4, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(process.add_noise(z_0, top, noise), noise)
+    assert float(easy_weight(process.signal_share(top), priority="bounded", minimum=0.0)) == 1
+    after = torch.tensor([timesteps // 2])
+    s = process.signal_share(after)
+    if timesteps > 2:
+        stepped = process.step(noise, z_0, top, after)
+        torch.testing.assert_close(stepped, s * z_0 + (1 - s**2).sqrt() * noise)
+        drawn = torch.randn(1, 4, 2, generator=torch.Generator().manual_seed(1))
+        again = process.step(noise, z_0, top, after, eta=1.0, noise=drawn)
+        torch.testing.assert_close(again, s * z_0 + (1 - s**2).sqrt() * drawn, rtol=1e-4, atol=1e-3)
+
+
 def test_ddim_step_by_hand():
     process = NoiseProcess(schedule="linear", timesteps=1000)
     a, a_next = float(process.alpha[799]), float(process.alpha[399])
