@@ -31,7 +31,7 @@ def model():
 @pytest.fixture(scope="module")
 def validation():
     folder = SHARED / "twitter2017"
-    return load_dataset(folder / "valid.txt", visual_text=folder / "visual_text.jsonl").posts
+    return load_dataset(folder / "valid.txt", visual_text=folder / "visual_text_full.jsonl").posts
 
 
 def test_it_is_small_safe_and_whole(model):

@@ -352,3 +352,12 @@ def test_auxiliary_tags_do_not_reach_the_answer(build, posts):
     scramble(model.network.tagger)
     assert same(before, answers(model, batch))
     assert model.predict(posts, explain=True) == predicted
+
+
+@pytest.mark.parametrize(("level", "loss"), [("token", "align_t"), ("sentence", "align_g"), ("span", "align_s")])
+def test_a_level_that_is_left_out_trains_no_relevance_of_its_own(build, posts, level, loss):
+    def parts(**fusion):
+        model = build(fusion=fusion).train()
+        return set(model(batch_of(model, posts, gold=True), torch.Generator().manual_seed(0)).parts)
+
+    assert parts() - parts(**{f"{level}_level": False}) == {loss}
