@@ -64,7 +64,7 @@ def test_which_name_takes_its_types_from_the_caption():
 
 
 def test_a_second_step_tells_what_the_first_cannot():
-    """(f): the second name follows from the picture, which step 1 does not see, and from what was found in step 1."""
+    """(f): the second name needs the picture, which eq. 3 hides from step 1; found entities are not what this tests."""
     trained = train_on(made_up("steps", seed=0), task_settings("steps"), seed=0, epochs=7)
     by_step = trained.by_step()
     assert by_step["2"] >= by_step["1"] + 20

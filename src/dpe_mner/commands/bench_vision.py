@@ -134,8 +134,9 @@ def vision_lines(result: Mapping[str, Any]) -> list[str]:
     """What the table does not hold."""
     lines = []
     if "steps" in result:
-        by_step = result["steps"]["default"]["f1_by_step"]
-        lines.append("steps: F1 after " + ", ".join(f"{k}: {_mean(v):.1f}" for k, v in by_step.items()))
+        for name, row in result["steps"].items():
+            by_step = row["f1_by_step"].items()
+            lines.append(f"steps, {name}: F1 after " + ", ".join(f"{k}: {_mean(v):.1f}" for k, v in by_step))
     for grain, levels in result.get("relevance", {}).items():
         shown = ", ".join(
             f"{name} {level['auc']:.3f} (deviation {level['gate_deviation']:.2f})"

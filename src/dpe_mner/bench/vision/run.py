@@ -22,7 +22,12 @@ from dpe_mner.training.shipped import shipped_recipe
 from dpe_mner.training.validate import Validator
 from dpe_mner.types import Post
 
-STRATEGIES = ("default", "max-pool", "mean-pool", "mlp", "moe")
+FUSION: Mapping[str, Mapping[str, Any]] = {  # what a strategy changes in the recipe's fusion
+    "default": {},
+    "mbt": {"exchange": "bottleneck", "bottleneck_order": "text-first"},
+    **{name: {"strategy": name} for name in ("max-pool", "mean-pool", "mlp", "moe")},
+}
+STRATEGIES = tuple(FUSION)
 EPOCHS = {"caption_decides": 6, "which_name": 7, "steps": 8, "grid": 4, "regions": 2, "tags": 4}
 STEP_COUNTS = (1, 2, 3)
 TASKS = ("caption_decides", "which_name", "steps", "pixels_decide", "relevance", "answers_in_caption")
@@ -54,8 +59,7 @@ def tiny_settings(*changes: Changes) -> Settings:
 
 def task_settings(task: str, *, strategy: str = "default", changes: Changes | None = None) -> Settings:
     """Settings of a task under a fusion strategy."""
-    chosen = {} if strategy == "default" else {"fusion": {"strategy": strategy}}
-    return tiny_settings(_TASKS.get(task, {}), chosen, changes or {})
+    return tiny_settings(_TASKS.get(task, {}), {"fusion": FUSION[strategy]}, changes or {})
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,9 @@ class VisionBench:
                 for strategy, runs in found.items()
             }
         if "steps" in self.tasks:
-            steps = self._task("steps", "default")
-            by_step = [run.by_step() for run in steps]
+            blind: Changes = {"heads": {"self_conditioning": False}}  # a step does not see what was found before
             result["steps"] = {
-                "default": _own_and_exchanged(steps)
-                | {"f1_by_step": {k: [of_run[k] for of_run in by_step] for k in map(str, STEP_COUNTS)}}
+                name: self._steps(changes) for name, changes in (("default", {}), ("without found", blind))
             }
         if self.pictures is not None and "pixels_decide" in self.tasks:
             result["pixels_decide"] = {
@@ -139,11 +141,19 @@ class VisionBench:
             }
         return result
 
-    def _task(self, task: Any, strategy: str) -> list[Trained]:
+    def _steps(self, changes: Changes) -> dict[str, Any]:
+        runs = self._task("steps", "default", changes)
+        by_step = [run.by_step() for run in runs]
+        return _own_and_exchanged(runs) | {
+            "f1_by_step": {k: [of_run[k] for of_run in by_step] for k in map(str, STEP_COUNTS)}
+        }
+
+    def _task(self, task: Any, strategy: str, changes: Changes | None = None) -> list[Trained]:
         runs = []
         for seed in self.seeds:
             posed = made_up(task, seed=seed)
-            runs.append(train_on(posed, task_settings(task, strategy=strategy), seed=seed, epochs=EPOCHS[task]))
+            settings = task_settings(task, strategy=strategy, changes=changes)
+            runs.append(train_on(posed, settings, seed=seed, epochs=EPOCHS[task]))
             self.log(f"{task}, {strategy}, seed {seed}: own {runs[-1].own:.1f}, exchanged {runs[-1].exchanged:.1f}")
         return runs
 
@@ -201,7 +211,7 @@ def answers_in_caption(
             overrides = {
                 "data.folder": str(folder),
                 "data.visual_text": str(told.absolute()),
-                "settings.fusion.strategy": "dynamic" if strategy == "default" else strategy,
+                **{f"settings.fusion.{key}": value for key, value in FUSION[strategy].items()},
                 "training.visual_dropout": 0.0,
                 "training.epochs": 4,
                 "training.seed": seed,
