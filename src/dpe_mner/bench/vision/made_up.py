@@ -45,8 +45,8 @@ def made_up(task: Task, *, seed: int, train: int = 2000, valid: int = 300) -> Po
         task: ``caption_decides``: one name in the post, one word of the caption decides its type. ``which_name``: two
             names, and the caption says which is what. ``steps``: two names of two types; the caption tells the first
             one's, the picture shows both without saying which is which. Eq. 3 with lambda_x 0 hides the picture from
-            the first step, which cannot tell the second name. The last step sees the caption at small odds, not at none, so
-            what was found need not be known.
+            the first step, which cannot tell the second name. The last step sees the caption at small odds, not at
+            none, so what was found need not be known.
         seed: Of all that is drawn.
         train: Training posts.
         valid: Validation posts.
