@@ -49,6 +49,7 @@ FAST = {
         "coarse_image_size": 10,
         "fine_image_size": 6,
         "relative_positions": 4,
+        "visual_neighbours": 1,
         "weights_on": "attention",
     },
     "heads": {"variant": "pointer", "span_pooling": "mean+ends", "tagging": True, "self_conditioning": True},

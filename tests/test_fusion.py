@@ -16,6 +16,7 @@ from dpe_mner.fusion.bottom import fuse_weighted
 from dpe_mner.fusion.direct import DirectTransformer
 from dpe_mner.fusion.relevance import RelevanceGate
 from dpe_mner.fusion.span_aggregator import RelativePositions, SpanAggregator
+from dpe_mner.fusion.visual import Neighbours
 from dpe_mner.types import Post
 
 EXCHANGES = ["direct", "parallel", "text-first"]
@@ -361,3 +362,58 @@ def test_a_level_that_is_left_out_trains_no_relevance_of_its_own(build, posts, l
         return set(model(batch_of(model, posts, gold=True), torch.Generator().manual_seed(0)).parts)
 
     assert parts() - parts(**{f"{level}_level": False}) == {loss}
+
+
+# Neighbours and the gate
+
+
+@torch.no_grad()
+def test_neighbours_are_those_beside_a_word_and_no_others():
+    torch.manual_seed(0)
+    mix = Neighbours(width=4, reach=2)
+    states, mask = torch.randn(1, 9, 4), torch.ones(1, 9, dtype=torch.bool)
+    whole = mix(states, mask)
+    for changed in range(9):
+        other = states.clone()
+        other[:, changed] += 1
+        moved = (mix(other, mask) - whole).abs().amax(-1)[0] > 1e-6
+        assert torch.equal(moved, (torch.arange(9) - changed).abs() <= 2)
+    padded = torch.cat([states, torch.zeros(1, 3, 4)], dim=1)
+    longer = mix(padded, torch.arange(12)[None] < 9)
+    torch.testing.assert_close(longer[:, :9], whole)
+    assert not longer[:, 9:].any()
+
+
+def test_a_caption_reads_its_neighbours_where_the_settings_say_so(build):
+    for reach in (0, 1):
+        model = build(fusion={"visual_neighbours": reach})
+        assert any("neighbours" in name for name, _ in model.named_parameters()) == (reach == 1)
+
+
+def test_doubt_of_a_gate_by_hand_teaches_the_gate_alone():
+    gate = RelevanceGate(width=4, rank=4)
+    cosines = torch.tensor([[0.5, 0.1, 0.9], [0.2, -0.1, 0.9], [0.9, 0.9, 0.9]], requires_grad=True)
+    doubt = gate.doubt(cosines * gate.scale, torch.tensor([True, True, False]))
+    slope, offset = gate.slope.item(), gate.offset.item()
+    odds = [slope * 0.5 + offset, slope * -0.1 + offset, -(slope * 0.1 + offset), -(slope * 0.2 + offset)]
+    own, other = (-functional.logsigmoid(torch.tensor(pair)).mean() for pair in (odds[:2], odds[2:]))
+    torch.testing.assert_close(doubt, (own + other) / 2)
+    doubt.backward()
+    assert cosines.grad is None or not cosines.grad.any()
+    assert gate.slope.grad
+    assert gate.offset.grad
+    assert float(gate.doubt(cosines * gate.scale, torch.tensor([True, False, False]))) == 0
+
+
+def test_a_gate_that_cannot_tell_pairs_apart_is_a_half_and_one_that_can_is_sure():
+    generator = torch.Generator().manual_seed(0)
+    for apart in (0.0, 0.4):
+        gate = RelevanceGate(width=4, rank=4)
+        optimizer = torch.optim.Adam([gate.slope, gate.offset], lr=0.1)
+        for _ in range(300):
+            cosines = 0.3 + 0.1 * torch.randn(16, 16, generator=generator) + apart * torch.eye(16)
+            optimizer.zero_grad()
+            gate.doubt(cosines * gate.scale, torch.ones(16, dtype=torch.bool)).backward()
+            optimizer.step()
+        own, other = (torch.sigmoid(gate.slope * c + gate.offset).item() for c in (0.3 + apart, 0.3))
+        assert (0.35 < own < 0.65) if apart == 0 else (own > 0.9 and other < 0.1)

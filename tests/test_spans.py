@@ -65,6 +65,7 @@ def test_at_the_top_there_is_noise_alone(schedule, timesteps):
     top = torch.tensor([timesteps - 1])
     assert float(process.alpha[-1]) == 0
     assert float(process.alpha[:-1].min()) > 0
+    assert float(process.signal_share(torch.tensor([0]))) == 1  # z_0 of eq. 1
     assert float(process.signal_share(top)) == 0
     z_0, noise = torch.randn(2, 1, 4, 2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(process.add_noise(z_0, top, noise), noise)
@@ -129,6 +130,9 @@ def test_training_times_fall_from_pass_to_pass_and_some_start_at_the_top():
     assert times.min() >= 0
     assert bool((times[1:] <= times[:-1]).all())
     assert float((times[0] == 999).float().mean()) == pytest.approx(0.25, abs=0.03)
+    visited = torch.tensor([t for t, _ in noise.times(3)])
+    as_reasoning = (times == visited[:, None]).all(0)
+    assert float(as_reasoning[times[0] == 999].float().mean()) > 0.98  # a few are drawn at the top
     assert float(times[0][times[0] < 999].float().mean()) == pytest.approx(500, abs=25)
 
 

@@ -58,17 +58,21 @@ def test_vision_and_the_state_decide():
 
 
 def test_which_name_takes_its_types_from_the_caption():
-    """(b), as far as two epochs of a tiny encoder go."""
-    trained = train_on(made_up("which_name", seed=0), task_settings("which_name"), seed=0, epochs=3)
-    assert trained.own >= trained.exchanged + 20
+    """(b): knowing both cues without which name they stand beside gives 62.5."""
+    trained = train_on(made_up("which_name", seed=0), task_settings("which_name"), seed=0, epochs=5)
+    assert trained.own >= 80
+    assert trained.exchanged <= 40
 
 
 def test_a_second_step_tells_what_the_first_cannot():
-    """(f): the second name needs the picture, which eq. 3 hides from step 1; found entities are not what this tests."""
-    trained = train_on(made_up("steps", seed=0), task_settings("steps"), seed=0, epochs=7)
+    """(f): step 2 sees both types but not whose they are, which only what step 1 found can tell."""
+    posed = made_up("steps", seed=0)
+    trained = train_on(posed, task_settings("steps"), seed=0, epochs=5)
     by_step = trained.by_step()
     assert by_step["2"] >= by_step["1"] + 20
     assert by_step["2"] >= trained.exchanged + 40
+    blind = train_on(posed, task_settings("steps", changes={"heads": {"self_conditioning": False}}), seed=0, epochs=5)
+    assert blind.by_step()["2"] <= 70
 
 
 def test_stated_captions_name_every_entity(tmp_path):

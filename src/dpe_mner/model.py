@@ -181,7 +181,13 @@ class DPEMNERModel(SavedModel):
             raise ValueError("training needs a batch with gold entities")
         settings, weights = self.settings, self.settings.loss
         text, visual = self.encode(batch)
-        times = self.noise.training_times(batch.lengths, weights.unroll, weights.pure_noise_share, generator)
+        times = self.noise.training_times(
+            batch.lengths,
+            weights.unroll,
+            weights.pure_noise_share,
+            generator,
+            power=settings.reasoning.time_power,
+        )
         context = self.network.prepare(text, visual, times, self.noise.signal_share(times))
         matcher = HungarianMatcher(share=settings.noise.gold_share, reach=settings.noise.anchor_reach)
         z_t, found = self._start(batch, times[0], generator), None

@@ -86,6 +86,9 @@ class FusionSettings(Section):
     relative_positions: int = Field(
         default=0, ge=0, description="SpanAggr sees how far words are from a span, up to this many; 0: it does not"
     )
+    visual_neighbours: int = Field(
+        default=0, ge=0, description="words of captions and tags take in this many to each side; 0: none, as printed"
+    )
     exchange: Exchange = Field(
         default="bottleneck", description="how text reads vision: through MBT's few tokens, or each position by itself"
     )

@@ -3,7 +3,8 @@
 A single linear layer on [x; y] would give u_a + v_b for text a and picture b: every text would rank the pictures
 alike, and the contrastive loss could teach nothing. FC is therefore a bilinear form: the cosine of both in a space of
 low rank. The gate is the sigmoid of an affine function of that cosine: the contrastive loss ranks pairs by the cosine,
-and where pairs cannot be told apart it pulls the cosines together but not the gate towards 0.
+and the function is fitted so that the gate is the probability that a pair belongs together, when half of all pairs do.
+Where pairs cannot be told apart it is a half: neither shut nor wide open.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SLOPE, _OFFSET = 4.0, 1.0  # a gate that starts open, at 0.73 for a cosine of 0
+_SLOPE, _OFFSET = 10.0, 1.0  # a gate that starts open, at 0.73 for a cosine of 0
 
 
 class RelevanceGate(nn.Module):
@@ -36,6 +37,28 @@ class RelevanceGate(nn.Module):
         with torch.no_grad():  # a text and the words of its own picture start alike
             self.picture.weight[:, width:] = self.text.weight
 
+    def doubt(self, logits: Tensor, present: Tensor) -> Tensor:
+        """-log p of the gate's being right, the mean of own pairs and of exchanged ones; it teaches the gate alone.
+
+        Args:
+            logits: From :meth:`logits`. *Shape:* (B, B)
+            present: Posts that have the grain. *Shape:* (B,)
+
+        Returns:
+            A scalar, 0 with fewer than two posts.
+        """
+        odds = self.slope * (logits / self.scale).detach() + self.offset
+        own = torch.eye(len(present), dtype=torch.bool, device=present.device)
+        pair = present[:, None] & present
+        right = functional.logsigmoid(torch.where(own, odds, -odds))
+        means = [torch.where(kind, right, 0.0).sum() / kind.sum().clamp(min=1) for kind in (pair & own, pair & ~own)]
+        return -(means[0] + means[1]) / 2 * (present.sum() > 1)
+
+    @property
+    def scale(self) -> Tensor:
+        """1 / tau."""
+        return self.log_scale.exp().clamp(max=100)
+
     def logits(self, x: Tensor, y: Tensor) -> Tensor:
         """Every text of the batch against every picture, without a loop: cosines over tau.
 
@@ -49,7 +72,7 @@ class RelevanceGate(nn.Module):
         texts = functional.normalize(self.text(x).float(), dim=-1)
         texts = texts if x.ndim == 2 else texts.mean(1)  # the mean cosine is the cosine with the mean direction
         pictures = functional.normalize(self.picture(y).float(), dim=-1)
-        return texts @ pictures.transpose(0, 1) * self.log_scale.exp().clamp(max=100)
+        return texts @ pictures.transpose(0, 1) * self.scale
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The gate of matched pairs.

@@ -75,6 +75,9 @@ class VisualProjection(nn.Module):
             {j: nn.Sequential(nn.LayerNorm(sizes[j]), nn.Linear(sizes[j], width)) for j in GRAINS}
         )
         self.image2text = nn.ModuleDict({j: nn.Linear(text_width, width) for j in GRAINS})
+        self.neighbours = nn.ModuleDict(
+            {j: Neighbours(width=width, reach=settings.visual_neighbours) for j in GRAINS if settings.visual_neighbours}
+        )
         self.kind = nn.ParameterDict({j: nn.Parameter(torch.randn(2, width) * 0.02) for j in GRAINS})
 
     def start_as(self, text_projection: nn.Module) -> None:
@@ -104,6 +107,8 @@ class VisualProjection(nn.Module):
         """
         hard = self._one(self.image[grain], image, self.kind[grain][0], like, random=self.random == grain)
         easy = self._one(self.image2text[grain], image2text, self.kind[grain][1], like, random=self.random == grain)
+        if grain in self.neighbours and easy.mask.shape[1]:
+            easy = VisualStates(self.neighbours[grain](easy.states, easy.mask), easy.mask)
         return GrainStates(image=hard, image2text=easy)
 
     def _one(
@@ -119,6 +124,27 @@ class VisualProjection(nn.Module):
             features = _fixed_noise(features)
         states = projection(features.to(like.dtype)) + kind
         return VisualStates(torch.where(mask[..., None], states, states.new_zeros(())), mask)
+
+
+class Neighbours(nn.Module):
+    """Words of a caption take in those beside them: a name is what is said next to it, "Kevin Durant is a person".
+
+    A word of the post finds itself in the caption by likeness; what it looks for stands beside that place. With this a
+    single look brings both, without it learning must first build two looks in a row.
+
+    Args:
+        width: h.
+        reach: Neighbours to each side.
+    """
+
+    def __init__(self, *, width: int, reach: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(width, width, 2 * reach + 1, padding=reach)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Add the mixture of the neighbours. *Shapes:* (B, L, h), zero where the mask (B, L) is False -> (B, L, h)."""
+        mixed = states + self.mix(states.transpose(1, 2)).transpose(1, 2)
+        return torch.where(mask[..., None], mixed, mixed.new_zeros(()))
 
 
 def _fixed_noise(features: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ def alignment_losses(
         passes: For the spans; several passes are averaged.
         loss: Weights and lambda_rel.
 
+    Each holds the doubt of its gate beside eq. 19.
+
     Returns:
         ``align_t``, ``align_g``, ``align_s``, those with a weight; empty when the batch has no vision, and with a
         static fusion, which has no relevance.
@@ -42,14 +44,13 @@ def alignment_losses(
     for i, (weight, texts) in texts_of.items():
         if weight == 0 or not grains or not levels[i]:  # w/o a level (Table 2) nothing of it is trained
             continue
-        each = [
-            alignment_loss(
-                network.granularity(i).gate(j).logits(x, visual[j].pooled),
-                visual[j].present,
-                lambda_rel=loss.lambda_rel,
-            )
-            for j in grains
-            for x in texts
-        ]
+        each = []
+        for j in grains:
+            gate, present = network.granularity(i).gate(j), visual[j].present
+            for x in texts:
+                logits = gate.logits(x, visual[j].pooled)
+                each.append(
+                    alignment_loss(logits, present, lambda_rel=loss.lambda_rel) + gate.doubt(logits.float(), present)
+                )
         losses[f"align_{i}"] = weight * torch.stack(each).mean()
     return losses

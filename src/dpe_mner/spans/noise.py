@@ -48,6 +48,7 @@ class NoiseProcess:
         # Reasoning starts from noise alone, so at T-1 training must know no more: neither of the gold spans, nor of
         # what eq. 3 and 6 keep for later (a terminal signal of zero; Lin et al. 2024).
         self.alpha[-1] = 0.0
+        self.alpha[0] = 1.0  # eq. 1 at t = 0 is z_0 itself, and there the easy part of eq. 3 has had its time
 
     def signal_share(self, t: Tensor) -> Tensor:
         """S = sqrt(alpha_t), and exactly 1 for t = -1 (the end of reasoning). *Shape:* as ``t``."""
@@ -83,15 +84,22 @@ class NoiseProcess:
         return list(zip(visited, [*visited[1:], -1], strict=True))
 
     def training_times(
-        self, lengths: Tensor, passes: int, pure_share: float, generator: torch.Generator | None
+        self,
+        lengths: Tensor,
+        passes: int,
+        pure_share: float,
+        generator: torch.Generator | None,
+        *,
+        power: float = 1.0,
     ) -> Tensor:
-        """T of every training pass: uniform or T-1 for the first, uniform below the one before for the next.
+        """T of every training pass: as reasoning in so many steps visits them, or uniform, each below the one before.
 
         Args:
             lengths: Of the posts; tells only how many there are, and where. *Shape:* (B,)
             passes: P, from each to the next as in reasoning.
-            pure_share: Chance that a post's first pass is at T-1.
+            pure_share: Chance that a post's passes are those of reasoning, the first at T-1.
             generator: On the device of ``lengths``.
+            power: Of :meth:`times`.
 
         Returns:
             *Shape:* (P, B)
@@ -99,11 +107,12 @@ class NoiseProcess:
         B, device = len(lengths), lengths.device
         first = torch.randint(self.timesteps, (B,), generator=generator, device=device)
         pure = torch.rand(B, generator=generator, device=device) < pure_share
-        times = [torch.where(pure, self.timesteps - 1, first)]
+        drawn = [first]
         for _ in range(passes - 1):
             share = torch.rand(B, generator=generator, device=device)
-            times.append((share * times[-1]).to(torch.int64))
-        return torch.stack(times)
+            drawn.append((share * drawn[-1]).to(torch.int64))
+        visited = [t for t, _ in self.times(passes, power=power)]
+        return torch.stack([torch.where(pure, t, other) for t, other in zip(visited, drawn, strict=True)])
 
     def step(
         self, z_t: Tensor, z_0: Tensor, t: Tensor, t_next: Tensor, *, eta: float = 0.0, noise: Tensor | None = None

@@ -91,6 +91,8 @@ class EpochTrainer(Trainer):
         """Group of a parameter, and that group's learning rate."""
         if name.startswith("text_encoder.encoder."):
             return "encoder", self.recipe.encoder_learning_rate
+        if name.endswith((".slope", ".offset")):  # of a gate: a lone number must go much further than a weight
+            return "gate", self.recipe.learning_rate * 30
         return "head", self.recipe.learning_rate
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:

@@ -29,21 +29,21 @@ FUSION: Mapping[str, Mapping[str, Any]] = {  # what a strategy changes in the re
 }
 STRATEGIES = tuple(FUSION)
 EPOCHS = {"caption_decides": 6, "which_name": 7, "steps": 8, "grid": 4, "regions": 2, "tags": 4}
-STEP_COUNTS = (1, 2, 3)
+STEP_COUNTS = (1, 2)
 TASKS = ("caption_decides", "which_name", "steps", "pixels_decide", "relevance", "answers_in_caption")
 
 Log = Callable[[str], None]
 Changes = Mapping[str, Mapping[str, Any]]
 
 # What the tiny encoder and each task need besides the small recipe. In "steps" eq. 3 hides the picture from the first
-# step and the caption from the last; each pass is trained as reasoning begins, from noise alone.
+# step and, at t = 0, the caption from the second; the passes of training are those of reasoning.
 _TINY: Changes = {"fusion": {"hidden_size": None, "heads": 4}, "loss": {"tagging": 1.0}}
 _TASKS: Mapping[str, Changes] = {
     "steps": {
         "fusion": {"lambda_x": 0.0, "coarse_image_size": 16},
         "loss": {"unroll": 2, "pure_noise_share": 1.0},
         "heads": {"self_conditioning": True},
-        "reasoning": {"steps": 2, "time_power": 6.0},
+        "reasoning": {"steps": 2, "time_power": 10.0},
     },
 }
 
