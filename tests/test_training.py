@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from dpe_mner.training.calibrate import best_threshold
 from dpe_mner.training.examples import LengthGroupedBatches
 from dpe_mner.training.recipe import Recipe, TrainingSettings, load_recipe, resolve_encoder
 from dpe_mner.training.run import calibrate, train
-from dpe_mner.training.trainer import training_arguments
+from dpe_mner.training.trainer import EpochTrainer, training_arguments
 
 
 @pytest.fixture
@@ -320,3 +322,17 @@ def test_bf16_auto_asks_the_processor(monkeypatch, tmp_path, capabilities, nativ
 def test_labels_come_from_the_data(recipe_file):
     metrics = train(load_recipe(recipe_file, ["training.epochs=1"]), log=quiet)
     assert sorted(metrics["labels"]) == sorted(LABELS)
+
+
+def test_the_two_numbers_of_a_gate_learn_faster_than_weights(build):
+    recipe = TrainingSettings(epochs=1, batch_size=1, learning_rate=1e-3, encoder_learning_rate=1e-5)
+    rate = partial(EpochTrainer.learning_rate, SimpleNamespace(recipe=recipe))
+    groups: dict[str, set[str]] = {}
+    for name, parameter in build().named_parameters():
+        group, of_group = rate(name)
+        groups.setdefault(group, set()).add(name.rsplit(".", 1)[-1])
+        assert of_group == {"encoder": 1e-5, "head": 1e-3, "gate": 30e-3}[group]
+        if group == "gate":
+            assert parameter.ndim == 0
+    assert groups["gate"] == {"slope", "offset"}
+    assert not groups["gate"] & groups["head"]

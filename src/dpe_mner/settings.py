@@ -126,6 +126,12 @@ class FusionSettings(Section):
     fine_image_size: int = Field(default=2048, ge=1, description="channels of y_f")
     relevance_rank: int = Field(default=64, ge=1)
 
+    @property
+    def levels(self) -> tuple[Granularity, ...]:
+        """Text granularities that meet vision."""
+        there = {"t": self.token_level, "g": self.sentence_level, "s": self.span_level}
+        return tuple(i for i in GRANULARITIES if there[i])
+
 
 class HeadSettings(Section):
     """Boundary pointers and type classifier of 2.3.2, and what one step hands to the next."""

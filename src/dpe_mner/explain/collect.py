@@ -114,8 +114,8 @@ def explain(model: Reasoner, trace: ReasoningTrace, influence: Mapping[str, Tens
 
 def _gates(fusion: FusionSettings) -> tuple[bool, bool, bool]:
     """Whether words, sentence and spans have a relevance (Tables 2 and 3)."""
-    dynamic = fusion.strategy == "dynamic"
-    return dynamic and fusion.token_level, dynamic and fusion.sentence_level, dynamic and fusion.span_level
+    there = fusion.levels if fusion.strategy == "dynamic" else ()
+    return "t" in there, "g" in there, "s" in there
 
 
 def merge_explanations(

@@ -38,11 +38,11 @@ def alignment_losses(
         "s": (loss.align_span, [step.x_s for step in passes]),
     }
     grains = [j for j in GRAINS if visual[j].image.mask.shape[1] + visual[j].image2text.mask.shape[1]]
-    fusion = network.settings.fusion
-    levels = {"t": fusion.token_level, "g": fusion.sentence_level, "s": fusion.span_level}
     losses: dict[str, Tensor] = {}
     for i, (weight, texts) in texts_of.items():
-        if weight == 0 or not grains or not levels[i]:  # w/o a level (Table 2) nothing of it is trained
+        if (
+            weight == 0 or not grains or i not in network.settings.fusion.levels
+        ):  # w/o a level (Table 2) nothing of it is trained
             continue
         each = []
         for j in grains:

@@ -25,7 +25,7 @@ from dpe_mner.reasoning.found import Found, FoundEmbedding
 from dpe_mner.reasoning.heads import ReasoningOutput, entity_heads
 from dpe_mner.reasoning.pooling import MeanAndEndsPooling, MeanPooling, mean_weights
 from dpe_mner.representations.text import TextStates
-from dpe_mner.settings import GRAINS, GRANULARITIES, FusionSettings, Granularity, Settings
+from dpe_mner.settings import GRAINS, FusionSettings, Granularity, Settings
 from dpe_mner.spans.time import TimeEmbedding
 
 
@@ -89,10 +89,12 @@ class ReasoningNetwork(nn.Module):
         if self.dynamic:
             self.exchanges = _exchanges(width, fusion)
             self.fusion = nn.ModuleDict(
-                {i: GranularityFusion(width=width, settings=fusion, each=i == "s") for i in GRANULARITIES}
+                {i: GranularityFusion(width=width, settings=fusion, each=i == "s") for i in fusion.levels}
             )
         else:
-            self.static_fusion = nn.ModuleDict({i: StaticFusion(width=width, settings=fusion) for i in ("t", "g")})
+            self.static_fusion = nn.ModuleDict(
+                {i: StaticFusion(width=width, settings=fusion) for i in fusion.levels if i != "s"}
+            )
         ends = heads.span_pooling == "mean+ends"
         self.span_projection = MeanAndEndsPooling(width) if ends else MeanPooling()
         self.span_aggregator = SpanAggregator(
@@ -184,7 +186,7 @@ class ReasoningNetwork(nn.Module):
         return cast(Tensor, self.tagger(words))
 
     def _fuse_spans(self, context: Context, step: int, x_s: Tensor) -> FusedText:
-        if not self.dynamic or not self.settings.fusion.span_level:  # Table 3: nothing is fused over spans
+        if not self.dynamic or "s" not in self.settings.fusion.levels:  # Table 3: nothing is fused over spans
             return FusedText(x_s, x_s.new_zeros(*x_s.shape[:2], 2))
         span_mask = x_s.new_ones(x_s.shape[:2], dtype=torch.bool)
         return self.granularity("s")(x_s, span_mask, context.visual, context.s[step], self.exchanges)
@@ -198,8 +200,7 @@ class ReasoningNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x_i^m at all K times as one batch of K * B posts. *Shapes:* (K, B, L, h), (B, 2)."""
         K, B = s.shape
-        level = {"t": "token_level", "g": "sentence_level"}[i]
-        if not getattr(self.settings.fusion, level):  # Table 2: nobody reads it
+        if i not in self.settings.fusion.levels:  # Table 2: nobody reads it
             return x[None].expand(K, -1, -1, -1), x.new_zeros(B, 2)
         if not self.dynamic:
             once = self.static_fusion[i](x, mask, visual)
