@@ -263,12 +263,13 @@ def test_where_there_is_no_gate_there_is_no_relevance(make, fusion, without):
 # Grounding: what was looked at more than at the rest.
 
 
-def told_of(share: list[float], window, *, regions: int, influence: float = 1.0) -> Explanation:
+def told_of(share: list[float], window, *, regions: int, influence: float = 1.0, by_word: bool = False) -> Explanation:
     count = len(share)
     attention = FineAttention(
         shares=torch.tensor([[share]]),
         even=torch.full((1, count), 1 / count),
         regions=regions,
+        by_word=by_word,
         left=torch.tensor([[0]]),
         right=torch.tensor([[1]]),
         confidence=torch.tensor([[0.9]]),
@@ -309,6 +310,8 @@ def test_looked_most_at_is_attention_over_even_attention(make):
     assert (found.weight, found.lift, found.relevance) == pytest.approx((0.29, 2.03, 0.8), abs=0.001)
     assert looked(narrow, influence=LEAST_INFLUENCE / 2) == []
     assert looked([0.4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.6]) == []  # looked at nothing that has a name
+    (found,) = looked([0.1, 0.9], by_word=True)
+    assert (found.name, found.weight, found.lift) == ("a", 0.9, 1.8)
 
 
 def test_regions_count_by_their_blocks(make):

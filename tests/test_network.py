@@ -47,6 +47,24 @@ def test_word_states_are_the_encoders_own_pooled(build, encoders, kind):
     torch.testing.assert_close(ours.x_g[0, 0], states[0, 0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+@torch.no_grad()
+def test_captions_by_word_are_states_as_the_post_has_them(build, pooling):
+    """A name of several pieces is one state in x_t and in y_ct, so that it can be found again."""
+    said = "Kevin Durant at Oracle Arena"
+    posts = [Post(text=said, caption=said), Post(text="good morning", caption="Oracle"), Post(text="nothing seen")]
+    model = build(encoder={"caption_words": True, "pooling": pooling})
+    batch = batch_of(model, posts)
+    (embedded,) = model.text_encoder.embed(batch.caption)
+    states, mask = model.text_encoder.visual_text(batch.caption, embedded)
+    assert batch.caption.mask[0].sum() > 7  # pieces
+    assert states.shape[:2] == mask.shape == batch.caption.mask.shape
+    assert mask.sum(1).tolist() == [5, 1, 0]
+    assert mask[0, :5].all()
+    torch.testing.assert_close(states[0, :5], model.text_encoder(batch).x_t[0, :5])
+    assert not states[~mask].any()
+
+
 def test_a_word_without_pieces_pools_to_zero_not_nan():
     states = torch.randn(1, 3, 4)
     pooled = pool_pieces(states, torch.tensor([[-1, 0, 2]]), 3)

@@ -27,7 +27,8 @@ from dpe_mner.onnx.runtime import OnnxModel, choose
 
 SETTINGS = {
     "reasoning": {"steps": 2, "spans_per_word": 1.0},
-    "encoder": {"word_shapes": True, "window_words": 16, "window_overlap": 4},
+    "encoder": {"word_shapes": True, "window_words": 16, "window_overlap": 4, "caption_words": True},
+    "fusion": {"visual_neighbours": 1},
     "decision": {"threshold": 0.0, "label_thresholds": {"PER": 0.001}},
 }
 

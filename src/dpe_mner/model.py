@@ -159,9 +159,8 @@ class DPEMNERModel(SavedModel):
         visual = {j: pieces for j, pieces in (("c", batch.caption), ("f", batch.tags)) if pieces is not None}
         embedded, *visual_embedded = self.text_encoder.embed(batch.text, *visual.values())
         text = self.text_encoder(batch, embedded)
-        layers = self.settings.encoder.caption_layers
         encoded = {
-            j: (self.text_encoder.states(pieces, states, layers=layers), pieces.mask)
+            j: self.text_encoder.visual_text(pieces, states)
             for (j, pieces), states in zip(visual.items(), visual_embedded, strict=True)
         }
         images = {"c": _image(batch.coarse), "f": _image(batch.fine)}

@@ -48,6 +48,9 @@ class EncoderSettings(Section):
     window_words: int = Field(default=128, ge=8, description="longer posts are split into windows of this many words")
     window_overlap: int = Field(default=32, ge=0)
     caption_pieces: int = Field(default=64, ge=4, description="captions and tag lists are cut after this many pieces")
+    caption_words: bool = Field(
+        default=False, description="captions and tags word by word, as the post is; False: piece by piece"
+    )
     caption_layers: int | None = Field(
         default=None, ge=1, description="captions and tags run through the first layers only; all when not given"
     )

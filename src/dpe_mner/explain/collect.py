@@ -194,10 +194,11 @@ def _sources(
     """All regions and tags with their shares of a span's attention."""
     shares, even = attention.shares[row, span].tolist(), attention.even[row].tolist()
     cut = attention.regions
+    of_tags, even_tags = (_tag_weights(all_[cut:], window, tags, by_word=attention.by_word) for all_ in (shares, even))
     found = []
     for kind, of_span, of_even in (
         ("region", _region_weights(shares[:cut], parts), _region_weights(even[:cut], parts)),
-        ("tag", _tag_weights(shares[cut:], window, tags), _tag_weights(even[cut:], window, tags)),
+        ("tag", of_tags, even_tags),
     ):
         for index, (share, level) in enumerate(zip(of_span, of_even, strict=True)):
             if level > 0:  # a tag behind what the encoder reads has none
@@ -213,13 +214,14 @@ def _region_weights(blocks: Sequence[float], parts: PictureParts) -> list[float]
     return [sum(blocks[k : k + size]) for k in range(0, size * len(parts.regions.features), size)]
 
 
-def _tag_weights(pieces: Sequence[float], window: Window, tags: Sequence[str]) -> list[float]:
-    """Pieces summed by tag; a tag may have several words, a word several pieces."""
+def _tag_weights(places: Sequence[float], window: Window, tags: Sequence[str], *, by_word: bool) -> list[float]:
+    """Places summed by tag; a tag may have several words, a word several pieces."""
     owner = [k for k, tag in enumerate(tags) for _ in split_text(tag).words]
     weights = [0.0] * len(tags)
     if window.tags is None:
         return weights
-    for weight, word in zip(pieces, window.tags.word_index, strict=False):
+    words = range(max(window.tags.word_index) + 1) if by_word else window.tags.word_index
+    for weight, word in zip(places, words, strict=False):
         if 0 <= word < len(owner):
             weights[owner[word]] += weight
     return weights

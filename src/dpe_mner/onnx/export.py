@@ -102,19 +102,15 @@ def _example(model: DPEMNERModel) -> tuple[Tensor, ...]:
     """Inputs of a batch whose sizes all differ, so that none of them is taken for fixed."""
     B, S, M, K, L, N = 2, 24, 8, 16, 32, 12
 
-    def pieces(length: int) -> tuple[Tensor, Tensor, Tensor]:
-        return (
-            torch.ones(B, length, dtype=torch.long),
-            torch.ones(B, length, dtype=torch.bool),
-            torch.ones(B, length, dtype=torch.long),
-        )
+    def pieces(length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ones = torch.ones(B, length, dtype=torch.long)
+        index = torch.arange(length).clamp(max=M - 1).expand(B, -1).contiguous()
+        return ones, ones.bool(), index, ones.clone()
 
-    ids, mask, shapes = pieces(S)
-    index = torch.arange(S).clamp(max=M - 1).expand(B, -1).contiguous()
     lengths = torch.tensor([M, M - 3])
     word_mask = torch.arange(M)[None, :] < lengths[:, None]
     noise = torch.linspace(-1, 1, 2 * N).view(N, 2)
-    return (ids, mask, index, shapes, word_mask, lengths, noise, *pieces(K), *pieces(L))
+    return (*pieces(S), word_mask, lengths, noise, *pieces(K), *pieces(L))
 
 
 def _program(graph: PredictorGraph, example: tuple[Tensor, ...]) -> Any:

@@ -11,7 +11,7 @@ from dpe_mner.representations.batch import Batch, PieceBatch
 
 INPUTS = (
     "ids", "mask", "word_index", "shapes", "word_mask", "lengths", "noise",
-    "caption_ids", "caption_mask", "caption_shapes", "tag_ids", "tag_mask", "tag_shapes",
+    "caption_ids", "caption_mask", "caption_index", "caption_shapes", "tag_ids", "tag_mask", "tag_index", "tag_shapes",
 )  # fmt: skip
 OUTPUTS = ("spans", "labels", "scores")
 
@@ -40,9 +40,11 @@ class PredictorGraph(nn.Module):
         noise: Tensor,
         caption_ids: Tensor,
         caption_mask: Tensor,
+        caption_index: Tensor,
         caption_shapes: Tensor,
         tag_ids: Tensor,
         tag_mask: Tensor,
+        tag_index: Tensor,
         tag_shapes: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Reason.
@@ -57,9 +59,11 @@ class PredictorGraph(nn.Module):
             noise: z_T. *Shape:* (N, 2)
             caption_ids: Pieces of the captions; all masked where there is none. *Shape:* (B, K)
             caption_mask: *Shape:* (B, K)
+            caption_index: Words of the pieces. *Shape:* (B, K)
             caption_shapes: *Shape:* (B, K)
             tag_ids: Pieces of the tags, likewise. *Shape:* (B, L)
             tag_mask: *Shape:* (B, L)
+            tag_index: *Shape:* (B, L)
             tag_shapes: *Shape:* (B, L)
 
         Returns:
@@ -70,8 +74,8 @@ class PredictorGraph(nn.Module):
             text=PieceBatch(ids, mask, word_index, shapes),
             lengths=lengths,
             words=word_mask.shape[1],
-            caption=PieceBatch(caption_ids, caption_mask, torch.zeros_like(caption_ids), caption_shapes),
-            tags=PieceBatch(tag_ids, tag_mask, torch.zeros_like(tag_ids), tag_shapes),
+            caption=PieceBatch(caption_ids, caption_mask, caption_index, caption_shapes),
+            tags=PieceBatch(tag_ids, tag_mask, tag_index, tag_shapes),
         )
         text, visual = model.encode(batch)
         times = torch.tensor([t for t, _ in self.pairs])[:, None].expand(-1, B)

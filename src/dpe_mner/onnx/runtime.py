@@ -133,6 +133,7 @@ class OnnxModel:
             empty = np.zeros((len(windows), 1), dtype=np.int64)
             feed[f"{name}_ids"] = seen[0] if seen is not None else empty + pad_id
             feed[f"{name}_mask"] = seen[1] if seen is not None else empty.astype(bool)
+            feed[f"{name}_index"] = seen[2] if seen is not None else empty - 1
             feed[f"{name}_shapes"] = seen[3] if seen is not None else empty
         # An input that the graph does not need (shapes of an encoder without them) was dropped by the exporter.
         spans, kinds, scores = self.session.run(None, {k: v for k, v in feed.items() if k in self.taken})

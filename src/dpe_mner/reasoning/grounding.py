@@ -24,6 +24,7 @@ class FineAttention:
         shares: Of each position in what a span received. *Shape:* (B, N, L + K)
         even: The share it would have if attention told nothing apart but what eq. 3 weighs. *Shape:* (B, L + K)
         regions: L.
+        by_word: Whether the K are words instead of pieces.
         left: First word each span points at. *Shape:* (B, N)
         right: Last word. *Shape:* (B, N)
         confidence: Probability of being an entity. *Shape:* (B, N)
@@ -32,6 +33,7 @@ class FineAttention:
     shares: Tensor
     even: Tensor
     regions: int
+    by_word: bool
     left: Tensor
     right: Tensor
     confidence: Tensor
@@ -70,6 +72,7 @@ def fine_attention(model: Reasoner, trace: ReasoningTrace) -> FineAttention | No
         shares=shares,
         even=even / even.sum(-1, keepdim=True).clamp(min=1e-12),
         regions=regions,
+        by_word=model.settings.encoder.caption_words,
         left=last.output.left.argmax(-1),
         right=last.output.right.argmax(-1),
         confidence=1 - last.output.types.softmax(-1)[..., 0],

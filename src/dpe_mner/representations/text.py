@@ -89,6 +89,26 @@ class TextEncoder(nn.Module):
         output = encoder(inputs_embeds=embedded, attention_mask=attention_mask(self.encoder, mask))
         return output.last_hidden_state * pieces.mask[..., None].to(output.last_hidden_state.dtype)
 
+    def visual_text(self, pieces: PieceBatch, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """y_ct or y_ft before projection, and its mask.
+
+        Word by word (``caption_words``) a name of several pieces is one state, as it is in x_t, and its neighbours are
+        words. The words take the first places of the pieces, so the shapes are the same.
+
+        Args:
+            pieces: Captions or tags.
+            embedded: What :meth:`embed` makes of them. *Shape:* (B, S, e)
+
+        Returns:
+            *Shapes:* (B, S, e) and (B, S)
+        """
+        states = self.states(pieces, embedded, layers=self.settings.caption_layers)
+        if not self.settings.caption_words:
+            return states, pieces.mask
+        S = pieces.mask.shape[1]
+        there = torch.arange(S, device=states.device) <= pieces.word_index.amax(1, keepdim=True)
+        return pool_pieces(states, pieces.word_index, S, first=self.settings.pooling == "first"), there
+
     def forward(self, batch: Batch, embedded: Tensor | None = None) -> TextStates:
         """Encode the posts.
 
