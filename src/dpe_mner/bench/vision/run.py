@@ -28,7 +28,7 @@ FUSION: Mapping[str, Mapping[str, Any]] = {  # what a strategy changes in the re
     **{name: {"strategy": name} for name in ("max-pool", "mean-pool", "mlp", "moe")},
 }
 STRATEGIES = tuple(FUSION)
-EPOCHS = {"caption_decides": 6, "which_name": 7, "steps": 8, "grid": 4, "regions": 1, "tags": 4}
+EPOCHS = {"caption_decides": 6, "which_name": 9, "steps": 8, "grid": 4, "regions": 1, "tags": 4}
 STEP_COUNTS = (1, 2)
 TASKS = ("caption_decides", "which_name", "steps", "pixels_decide", "relevance", "answers_in_caption")
 
