@@ -87,6 +87,7 @@ def test_the_gate_is_the_diagonal_of_the_matrix():
     x, y = torch.randn(5, 8), torch.randn(5, 16)
     cosines = gate.logits(x, y).diagonal() / gate.log_scale.exp()
     torch.testing.assert_close(gate(x, y), torch.sigmoid(gate.slope * cosines + gate.offset))
+    torch.testing.assert_close(gate.printed(gate.logits(x, y)).diagonal(), gate(x, y) * gate.log_scale.exp())
 
 
 def test_the_gate_of_spans_is_each_ones_own_and_the_loss_takes_their_mean():
@@ -204,6 +205,7 @@ SWITCHES = [
     {"loss": {"align_sentence": 0.0}},
     {"loss": {"align_span": 0.0}},
     {"loss": {"lambda_rel": 0.1}},
+    {"loss": {"align_on": "gate"}},
     {"loss": {"tagging": 0.0}},
     {"loss": {"unroll": 1}},
     {"loss": {"pure_noise_share": 1.0}},

@@ -21,6 +21,7 @@ ReadingOrder = Literal["parallel", "text-first"]
 HeadVariant = Literal["paper", "pointer"]
 Combination = Literal["last", "mean", "max"]
 WeightsOn = Literal["states", "attention"]
+AlignOn = Literal["cosine", "gate"]
 FusionStrategy = Literal["dynamic", "max-pool", "mean-pool", "mlp", "moe"]
 Granularity = Literal["t", "g", "s"]
 Grain = Literal["c", "f"]
@@ -161,6 +162,10 @@ class LossSettings(Section):
     align_sentence: float = Field(default=1.0, ge=0)
     align_span: float = Field(default=1.0, ge=0)
     lambda_rel: float = Field(default=0.5, ge=0, le=1)
+    align_on: AlignOn = Field(
+        default="cosine",
+        description="what eq. 17 and 18 rank: the cosine under the gate, or the gate itself, as printed",
+    )
     unroll: int = Field(default=1, ge=1, le=3, description="reasoning passes a training step; 2: learn from own output")
     pure_noise_share: float = Field(
         default=0.0,

@@ -37,6 +37,10 @@ class RelevanceGate(nn.Module):
         with torch.no_grad():  # a text and the words of its own picture start alike
             self.picture.weight[:, width:] = self.text.weight
 
+    def printed(self, logits: Tensor) -> Tensor:
+        """The gates of all pairs over tau, which eq. 17 and 18 rank as they are printed. *Shape:* (A, B) for both."""
+        return torch.sigmoid(self.slope * logits / self.scale + self.offset) * self.scale
+
     def doubt(self, logits: Tensor, present: Tensor) -> Tensor:
         """-log p of the gate's being right, the mean of own pairs and of exchanged ones; it teaches the gate alone.
 

@@ -49,8 +49,10 @@ def alignment_losses(
             gate, present = network.granularity(i).gate(j), visual[j].present
             for x in texts:
                 logits = gate.logits(x, visual[j].pooled)
-                each.append(
-                    alignment_loss(logits, present, lambda_rel=loss.lambda_rel) + gate.doubt(logits.float(), present)
-                )
+                if loss.align_on == "gate":  # as printed
+                    each.append(alignment_loss(gate.printed(logits), present, lambda_rel=loss.lambda_rel))
+                    continue
+                ranking = alignment_loss(logits, present, lambda_rel=loss.lambda_rel)
+                each.append(ranking + gate.doubt(logits, present))
         losses[f"align_{i}"] = weight * torch.stack(each).mean()
     return losses
