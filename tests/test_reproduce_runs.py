@@ -87,6 +87,18 @@ def test_paths_and_what_a_run_found_out_of_pictures_make_no_other_run():
     ]
 
 
+def test_how_captions_are_read_makes_no_other_run_of_a_text_baseline():
+    planned = Recipe.model_validate({"encoder": "x"})
+    other = planned.model_dump()
+    other["settings"]["encoder"]["caption_words"] = True
+    other["settings"]["fusion"]["heads"] = 4
+    found = Recipe.model_validate(other)
+    assert differences(found, planned, baseline=True) == []
+    assert len(differences(found, planned)) == 2
+    other["settings"]["encoder"]["pooling"] = "first"
+    assert len(differences(Recipe.model_validate(other), planned, baseline=True)) == 1
+
+
 def test_a_run_on_other_labels_is_refused(plan_for, write):
     plan = plan_for(tables=["2"])
     recipe = plan.rows[DEFAULT].runs[0].recipe

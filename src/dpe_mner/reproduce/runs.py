@@ -124,7 +124,8 @@ def _comparable(recipe: Recipe, *, baseline: bool) -> dict[str, Any]:
         if pictures[part] is not None:
             del values["settings"]["fusion"][width]
     if baseline:
-        values["settings"] = {"encoder": values["settings"]["encoder"]}
+        encoder = values["settings"]["encoder"]  # a baseline reads no caption
+        values["settings"] = {"encoder": {k: v for k, v in encoder.items() if not k.startswith("caption_")}}
     flat = flatten(values)
     return {key: value for key, value in flat.items() if not key.endswith(".fingerprint")}
 
