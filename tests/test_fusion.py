@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -105,7 +106,7 @@ def test_at_the_first_step_a_picture_of_weight_0_is_not_seen(build, posts):
     last = model.settings.noise.timesteps - 1
     one, other = (
         prepared(model, batch_of(model, posts, images=seen), last).x_t_m[0]
-        for seen in (images, [(coarse + 1, fine - 2) for coarse, fine in images])
+        for seen in (images, [(coarse.flip(-1), fine.flip(-1)) for coarse, fine in images])
     )
     assert torch.equal(one[:1], other[:1])  # a post with caption and tags
     assert not torch.equal(one[1:2], other[1:2])  # without tags the regions are all there is of the fine grain
@@ -288,7 +289,7 @@ def test_of_a_single_level_only_its_own_fusion_reads_vision(build, posts, level)
     for j in ("c", "f"):
         model.network.granularity(level).gate(j).offset.fill_(-1e9)
     assert (before[0][0] - answers(model, batch)[0][0]).abs().max() > 1e-5  # vision came this way
-    changed = batch_of(model, posts, images=[(a + 1, b - 1) for a, b in image_features(posts, ALL)])
+    changed = batch_of(model, posts, images=[(a.flip(-1), b.flip(-1)) for a, b in image_features(posts, ALL)])
     for one, other in zip(answers(model, batch), answers(model, changed), strict=True):
         torch.testing.assert_close(one, other)  # and no other
 
@@ -298,7 +299,8 @@ def test_without_any_level_no_picture_is_seen(build, posts):
     model = build(fusion=dict.fromkeys(LEVELS.values(), False))
     images = image_features(posts, ALL)
     one, other = (
-        answers(model, batch_of(model, posts, images=seen)) for seen in (images, [(a + 1, b - 1) for a, b in images])
+        answers(model, batch_of(model, posts, images=seen))
+        for seen in (images, [(a.flip(-1), b.flip(-1)) for a, b in images])
     )
     assert same(one, other)
 
@@ -403,7 +405,7 @@ def test_doubt_of_a_gate_by_hand_teaches_the_gate_alone():
     assert cosines.grad is None or not cosines.grad.any()
     assert gate.slope.grad
     assert gate.offset.grad
-    assert float(gate.doubt(cosines * gate.scale, torch.tensor([True, False, False]))) == 0
+    assert gate.doubt(cosines * gate.scale, torch.tensor([True, False, False])).item() == 0
 
 
 def test_a_gate_that_cannot_tell_pairs_apart_is_a_half_and_one_that_can_is_sure():
@@ -418,3 +420,34 @@ def test_a_gate_that_cannot_tell_pairs_apart_is_a_half_and_one_that_can_is_sure(
             optimizer.step()
         own, other = (torch.sigmoid(gate.slope * c + gate.offset).item() for c in (0.3 + apart, 0.3))
         assert (0.35 < own < 0.65) if apart == 0 else (own > 0.9 and other < 0.1)
+
+
+@pytest.mark.parametrize("decompose", [True, False])
+@torch.no_grad()
+def test_what_eq_3_hides_the_gate_does_not_know_either(build, posts, decompose):
+    """With lambda 0 the picture weighs nothing at T-1, and the caption nothing at t = 0."""
+    model = build(fusion={"lambda_x": 0.0, "lambda_y": 0.0, "decompose": decompose})
+    images = image_features(posts, ALL)
+    batch = batch_of(model, posts, images=images)
+    painted = batch_of(model, posts, images=[(a.flip(-1), b.flip(-1)) for a, b in images])
+    told = batch_of(
+        model,
+        [replace(p, caption=p.caption and "two cups", tags=p.tags and ("cup",)) for p in posts],
+        images=images,
+    )
+
+    def seen(of, t):
+        context = prepared(model, of, t)
+        spans = model.network(context, 0, torch.tensor([[0, 1], [1, 1]]).expand(len(posts), -1, -1))
+        return context.x_t_m, context.x_g_m, context.relevance, spans.relevance, spans.output.types
+
+    whole = torch.tensor([bool(p.caption and p.tags) for p in posts])  # of the others a part has all the weight
+    assert whole.any()
+
+    def moved(one, other, t):
+        rows = zip(seen(one, t), seen(other, t), strict=True)
+        return max(float((a - b).abs().movedim(-3 if a.ndim == 4 else 0, 0)[whole].max()) for a, b in rows)
+
+    last = model.noise.timesteps - 1
+    assert moved(batch, painted, last) < 1e-5 < 1e-3 < moved(batch, painted, 0)
+    assert moved(batch, told, 0) < 1e-5 < 1e-3 < moved(batch, told, last)

@@ -34,6 +34,23 @@ def weighted_visual(grain: GrainStates, easy: Tensor | None) -> tuple[Tensor, Te
     return states, mask, torch.cat(weights, dim=1)
 
 
+def pooled_seen(grain: GrainStates, easy: Tensor | None) -> Tensor:
+    """[y_j; y_jt] of eq. 4, without what weighs nothing at this time: the gate too must not know of it.
+
+    Args:
+        grain: y_j and y_jt.
+        easy: Weight of image2text, or None. *Shape:* (B,)
+
+    Returns:
+        *Shape:* (B, 2h)
+    """
+    if easy is None:
+        return grain.pooled
+    easy, hard = share_between(easy, grain.image2text.present, grain.image.present)
+    parts = (grain.image.pooled, hard), (grain.image2text.pooled, easy)
+    return torch.cat([pooled * (weight > 0)[:, None] for pooled, weight in parts], dim=-1)
+
+
 def fuse_weighted(
     x: Tensor,
     x_mask: Tensor,
@@ -100,6 +117,6 @@ def bottom_layer(
     if grain.image.states.shape[1] + grain.image2text.states.shape[1] == 0:
         return x, x.new_zeros(asking.shape[:-1])
     there = present.to(x.dtype) if asking.ndim == 2 else present.to(x.dtype)[:, None]
-    relevance = gate(asking, grain.pooled) * there  # eq. 4
+    relevance = gate(asking, pooled_seen(grain, easy)) * there  # eq. 4
     fused = fuse_weighted(x, x_mask, weighted_visual(grain, easy), relevance, bottleneck, weights_on)  # eq. 3, 5
     return torch.where(present[:, None, None], fused, x), relevance

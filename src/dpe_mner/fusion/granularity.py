@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
-from dpe_mner.fusion.bottom import bottom_layer, fuse_weighted, weighted_visual
+from dpe_mner.fusion.bottom import bottom_layer, fuse_weighted, pooled_seen, weighted_visual
 from dpe_mner.fusion.middle import MiddleLayer
 from dpe_mner.fusion.relevance import RelevanceGate, masked_mean
 from dpe_mner.fusion.visual import GrainStates
@@ -100,7 +100,9 @@ class GranularityFusion(nn.Module):
         weights: dict[Grain, Tensor] = {"c": grain, "f": 1 - grain}
         for j, weight in weights.items():
             there = visual[j].present.to(x.dtype)
-            relevance.append(self.gate(j)(asking, visual[j].pooled) * (there[:, None] if self.each else there))
+            relevance.append(
+                self.gate(j)(asking, pooled_seen(visual[j], gap)) * (there[:, None] if self.each else there)
+            )
             states, mask, gap_weights = weighted_visual(visual[j], gap)
             shares = gap_weights if gap is None else gap_weights * weight.to(x.dtype)[:, None]
             parts.append((states, mask, shares))
