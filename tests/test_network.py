@@ -200,6 +200,8 @@ SWITCHES = [
     {"fusion": {"weights_on": "states"}},
     {"fusion": {"relative_positions": 0}},
     {"fusion": {"hidden_size": 16}},
+    {"fusion": {"visual_neighbours": 2}},
+    {"encoder": {"caption_words": True}},
     {"fusion": {"aggregator_mlp_ratio": 1.0}},
     {"loss": {"align_token": 0.0}},
     {"loss": {"align_sentence": 0.0}},

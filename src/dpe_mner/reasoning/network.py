@@ -43,7 +43,8 @@ class Context:
         visual: y_c, y_ct, y_f, y_ft.
         s: sqrt(alpha_t). *Shape:* (K, B)
         time: E_t. *Shape:* (K, B, 1, h)
-        relevance: Of tokens and sentence x coarse and fine. *Shape:* (B, 2, 2)
+        relevance: Of tokens and sentence x coarse and fine, at the first of the times (it is
+            another where a weight of eq. 3 is exactly 0). *Shape:* (B, 2, 2)
     """
 
     x_t: Tensor

@@ -46,7 +46,7 @@ class NoiseProcess:
         self.timesteps = timesteps
         self.alpha = cumulative_alpha(schedule, timesteps).to(torch.float32)
         # Reasoning starts from noise alone, so at T-1 training must know no more: neither of the gold spans, nor of
-        # what eq. 3 and 6 keep for later (a terminal signal of zero; Lin et al. 2024).
+        # what eq. 3 keeps for later (a terminal signal of zero; Lin et al. 2024).
         self.alpha[-1] = 0.0
         self.alpha[0] = 1.0  # eq. 1 at t = 0 is z_0 itself, and there the easy part of eq. 3 has had its time
 
