@@ -11,7 +11,8 @@ import dpe_mner
 from dpe_mner.bench.clock import in_turns
 from dpe_mner.data.dataset import load_dataset
 from dpe_mner.data.words import words_of
-from dpe_mner.predictor import PredictionOptions, Predictor, batches_of_like_shape, collate_windows
+from dpe_mner.pipeline import PredictionOptions
+from dpe_mner.predictor import Predictor, batches_of_like_shape, collate_windows
 from dpe_mner.representations.encoders import transformers_encoder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from baseline_parts import TINY, words_batch
@@ -19,8 +20,7 @@ from dpe_mner.baselines.predict import predict_posts, validate_baseline
 from dpe_mner.baselines.span import span_candidates
 from dpe_mner.data.tags import read_tags, write_tags
 from dpe_mner.data.words import words_of
-from dpe_mner.reasoning.decode import choose
-from dpe_mner.reasoning.rows import rows_of
+from dpe_mner.decoding.candidates import choose, rows_of
 from dpe_mner.representations.collate import collate
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.types import LabelledSpan
@@ -170,7 +170,7 @@ def test_decoded_spans_never_overlap_and_none_better_is_left_out(seed, words, lo
     lengths = torch.randint(1, words + 1, (3,))
     scores = (torch.randn(3, words, longest, CLASSES) * 3).softmax(-1)
     candidates = span_candidates(scores, lengths)
-    decoded = rows_of(candidates, choose(candidates, torch.zeros(CLASSES)))
+    decoded = rows_of(candidates, choose(candidates, np.zeros(CLASSES)))
     for b, rows in enumerate(decoded):
         greedy: list[tuple[int, int, int]] = []
         every = [

@@ -13,7 +13,7 @@ from dpe_mner.data.dataset import load_dataset
 from dpe_mner.demo import demo_posts
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.run import evaluate_posts
-from dpe_mner.predictor import PredictionOptions
+from dpe_mner.pipeline import PredictionOptions
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the Twitter corpora are not beside this checkout")

@@ -20,7 +20,8 @@ from dpe_mner.evaluation.mean_state import constant_state, mean_state_answers, o
 from dpe_mner.evaluation.run import answer_posts
 from dpe_mner.pictures.kinds import Detection, PictureParts
 from dpe_mner.pictures.reader import PictureReader
-from dpe_mner.predictor import PredictionOptions, Predictor
+from dpe_mner.pipeline import PredictionOptions
+from dpe_mner.predictor import Predictor
 from dpe_mner.training.validate import Validator, above
 from dpe_mner.types import Entity, Prediction
 

@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 from conftest import LABELS, POSTS, settings_with
@@ -15,15 +14,13 @@ from test_cli import assert_refused, run
 
 from dpe_mner import InputError, Post
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.reasoning.decode import Candidates, merge_steps
-from dpe_mner.reasoning.decode import choose as choose_tensors
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 from dpe_mner.onnx.export import check_parity, export_onnx
-from dpe_mner.onnx.runtime import OnnxModel, choose
+from dpe_mner.onnx.runtime import OnnxModel
 
 SETTINGS = {
     "reasoning": {"steps": 2, "spans_per_word": 1.0},
@@ -93,32 +90,10 @@ def test_steps_are_combined_as_the_model_combines_them(original, folder, combine
     assert exported.predict(posts()) != OnnxModel(folder, threads=1).predict(posts())  # whose steps are averaged
 
 
-@pytest.mark.parametrize("combine", ["mean", "max"])
-def test_choosing_agrees_with_the_tensors(combine):
-    drawn = np.random.default_rng(0)
-    for _ in range(200):
-        steps, N = int(drawn.integers(1, 4)), int(drawn.integers(1, 12))
-        left = drawn.integers(0, 6, (steps, N))
-        spans = np.stack([left, left + drawn.integers(0, 3, (steps, N))], axis=-1)
-        labels = drawn.integers(1, 4, (steps, N))
-        scores = (drawn.integers(0, 5, (steps, N)) / 4).astype(np.float32)  # many equal ones: ties must agree too
-        thresholds = np.array([0.3, 0.2, 0.5, 0.0], dtype=np.float32)
-        merged = merge_steps(
-            [
-                Candidates(torch.tensor(s)[None], torch.tensor(k)[None], torch.tensor(p)[None])
-                for s, k, p in zip(spans, labels, scores, strict=True)
-            ],
-            combine=combine,
-        )
-        kept = choose_tensors(merged, torch.tensor(thresholds))[0]
-        expected = sorted(
-            (*span, label)
-            for span, label, keep in zip(
-                merged.spans[0].tolist(), merged.labels[0].tolist(), kept.tolist(), strict=True
-            )
-            if keep
-        )
-        assert [row[:3] for row in choose(spans, labels, scores, thresholds, combine=combine)] == expected
+@pytest.mark.parametrize("asked", [{"explain": True}, {"steps": 3}, {"spans": 5}, {"seed": 7}])
+def test_what_an_export_cannot_do_says_what_it_needs(folder, asked):
+    with pytest.raises(InputError, match=r"pip install 'dpe-mner\[torch\]'"):
+        OnnxModel(folder, threads=1).predict("Kevin Durant", **asked)
 
 
 def test_pytorch_is_not_needed(folder):

@@ -60,7 +60,7 @@ def test_offsets_are_exact_for_any_text(model, text):
 
 def test_offsets_of_given_words_count_in_the_joined_text(model):
     words = ["Kevin", "", "Durant", "\u200b", "enters", "Oracle"]
-    for entity in model.predict(words):
+    for entity in model.predict(Post(words=words)):
         assert " ".join(words)[entity.start : entity.end] == entity.text
 
 
@@ -84,7 +84,7 @@ def test_no_posts_have_no_results(model):
 
 def test_a_very_long_post_is_read_to_its_end(model):
     words = [word for post in many_posts() for word in post.words] * 2
-    entities = model.predict(words)
+    entities = model.predict(Post(words=words))
     windows = model.pieces.windows(Post(words=words), words_of(Post(words=words)))
     assert len(windows) > 5
     assert windows[-1].first + len(windows[-1].words) == len(words)
@@ -112,9 +112,11 @@ def test_a_hundred_thousand_characters(model):
 
 
 def test_what_counts_as_one_post(model):
-    one = model.predict(["Kevin", "Durant"])
-    assert all(isinstance(e, Entity) for e in one)
-    assert len(model.predict(["Kevin Durant in Paris", "Tim Cook"])) == 2
+    """A text or a Post; a list is always several, whatever its texts contain."""
+    assert all(isinstance(e, Entity) for e in model.predict(Post(words=["Kevin", "Durant"])))
+    for texts in (["Kevin", "Durant"], ["Kevin Durant in Paris", "Tim Cook"], ["Kevin", "Tim Cook"], ("Kevin", "Tim")):
+        assert model.predict(texts) == [model.predict(text) for text in texts]
+    assert model.predict([["Kevin", "Durant"]]) == [model.predict(Post(words=["Kevin", "Durant"]))]
     assert len(model.predict(iter(["Kevin", "Tim"]))) == 2
     assert len(model.predict([["Kevin"], Post(text="Tim"), "Cook"])) == 3
     assert model.predict(iter([])) == []
@@ -126,6 +128,9 @@ def test_what_counts_as_one_post(model):
         ({"post": 3}, "a post is"),
         ({"post": [Post(text="a")], "caption": "c"}, "belong to one post"),
         ({"post": [3, 4]}, "a post is"),
+        ({"post": b"Kevin"}, "a post is"),
+        ({"post": {"text": "Kevin"}}, "a post is"),
+        ({"post": ["Kevin", "Durant"], "caption": "c"}, "belong to one post"),
         ({"post": "a", "steps": 0}, "steps must be"),
         ({"post": "a", "spans": 0}, "spans must be"),
         ({"post": "a", "batch_size": 0}, "batch_size must be"),

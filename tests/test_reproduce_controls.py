@@ -19,7 +19,7 @@ from dpe_mner.commands.reproduce import _show_grid
 from dpe_mner.evaluation.exchanged import exchanged
 from dpe_mner.evaluation.mean_state import mean_state_answers
 from dpe_mner.evaluation.run import evaluate_posts
-from dpe_mner.predictor import PredictionOptions
+from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.reproduce import runner
 from dpe_mner.reproduce.controls import Controls, control_run, controls_lacking, read_controls
 from dpe_mner.reproduce.notes import notes_of

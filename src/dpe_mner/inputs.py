@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import TypeVar
 
@@ -12,24 +12,25 @@ from dpe_mner.errors import InputError
 from dpe_mner.types import ImageLike, Post
 
 PostLike = str | Sequence[str] | Post
+"""One of several posts: a text, a list of words, or a Post."""
 T = TypeVar("T")
 _PATIENCE = 2.0  # seconds of work before a bar appears
 
 
 def as_posts(
-    post: PostLike | Iterable[PostLike],
+    post: str | Post | Iterable[PostLike],
     *,
     image: ImageLike | None = None,
     caption: str | None = None,
     tags: Sequence[str] | None = None,
 ) -> tuple[Iterable[Post], bool]:
-    """Posts to predict, and whether a single one was meant.
+    """Posts to predict, and whether a single one was meant: a text or a ``Post``, and nothing else, is one.
 
     Raises:
         InputError: If ``image``, ``caption`` or ``tags`` come with several posts, or an item is no post.
     """
     given = image is not None or caption is not None or tags is not None
-    if _is_single(post):
+    if isinstance(post, str | Post):
         one = _one(post)
         if given:
             one = replace(
@@ -40,19 +41,13 @@ def as_posts(
             )
         return [one], True
     if given:
-        raise InputError("image, caption and tags belong to one post; for several give each its own Post(...)")
-    if not isinstance(post, Iterable):
-        raise InputError(f"a post is a text, a list of words or a Post, not {type(post).__name__}")
+        raise InputError(
+            "image, caption and tags belong to one post, a text or Post(words=[...]); give each of several its own Post"
+        )
+    if not isinstance(post, Iterable) or isinstance(post, bytes | Mapping):
+        raise InputError(f"a post is a text or a Post, several are a list of those, not {type(post).__name__}")
     posts = (_one(item) for item in post)
     return (list(posts) if isinstance(post, Sized) else posts), False
-
-
-def _is_single(post: object) -> bool:
-    if isinstance(post, str | Post):
-        return True
-    if not isinstance(post, list) or not post or not all(isinstance(word, str) for word in post):
-        return False
-    return not any(" " in word for word in post)
 
 
 def _one(item: object) -> Post:
@@ -60,7 +55,7 @@ def _one(item: object) -> Post:
         return item
     if isinstance(item, str):
         return Post(text=item)
-    if isinstance(item, Sequence) and all(isinstance(word, str) for word in item):
+    if isinstance(item, Sequence) and not isinstance(item, bytes) and all(isinstance(word, str) for word in item):
         return Post(words=tuple(item))
     raise InputError(f"a post is a text, a list of words or a Post, not {type(item).__name__}")
 

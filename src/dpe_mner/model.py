@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from dpe_mner.config import DPEMNERConfig
 from dpe_mner.errors import InputError
 from dpe_mner.fusion.granularity import VisualGrains
-from dpe_mner.inputs import PostLike, as_posts, with_progress
 from dpe_mner.objective.alignment import alignment_losses
 from dpe_mner.objective.losses import entity_loss, tagging_loss
 from dpe_mner.objective.matcher import HungarianMatcher
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
 from dpe_mner.pictures.store import PictureStore
-from dpe_mner.predictor import PredictionOptions, Predictor
+from dpe_mner.pipeline import PredictionOptions, Predicts
+from dpe_mner.predictor import Predictor
 from dpe_mner.reasoning.loop import SpanStep, run_steps
 from dpe_mner.reasoning.network import ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
@@ -36,7 +36,7 @@ from dpe_mner.settings import Settings
 from dpe_mner.spans.codec import SpanCodec
 from dpe_mner.spans.noise import NoiseProcess, starting_noise
 from dpe_mner.spans.start import GoldExpansion, starting_signals
-from dpe_mner.types import ImageLike
+from dpe_mner.types import Post, Prediction
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TrainingOutput:
     parts: dict[str, Tensor]
 
 
-class DPEMNERModel(SavedModel):
+class DPEMNERModel(SavedModel, Predicts):
     """Decompose, prioritize and eliminate: named entities by iterative reasoning over spans.
 
     Args:
@@ -263,54 +263,22 @@ class DPEMNERModel(SavedModel):
         )
         return ReasoningTrace(steps=passes, times=[t for t, _ in pairs], context=context, visual=visual)
 
-    def predict(
-        self,
-        post: PostLike | Iterable[PostLike],
-        *,
-        image: ImageLike | None = None,
-        caption: str | None = None,
-        tags: Sequence[str] | None = None,
-        explain: bool = False,
-        steps: int | None = None,
-        spans: int | None = None,
-        seed: int = 0,
-        batch_size: int = 32,
-    ) -> Any:
-        """Entities of one post or of many.
-
-        Args:
-            post: A text, a list of words, a :class:`~dpe_mner.Post`, or an iterable of those. A list of strings
-                is one post's words, unless one of them holds a space: then it is a list of texts.
-            image: Picture of a single post: a path, bytes, a PIL image or an array.
-            caption: Caption of a single post's picture.
-            tags: Objects in a single post's picture.
-            explain: Give a :class:`~dpe_mner.Prediction` instead of a list of entities.
-            steps: Reasoning steps gamma.
-            spans: Noisy spans N.
-            seed: Of the starting noise.
-            batch_size: Posts computed together; never changes an answer.
-
-        Returns:
-            ``list[Entity]``, or a ``Prediction`` with ``explain``; for an iterable a list of those, in order.
+    def predictions(self, posts: Iterable[Post], options: PredictionOptions) -> Iterator[Prediction]:
+        """Predictions in input order; the model is in evaluation mode meanwhile.
 
         Raises:
-            InputError: On arguments that do not fit.
+            InputError: If the model has no tokenizer.
         """
         if self.pieces is None:
             raise InputError("this model has no tokenizer; load it with dpe_mner.load(...)")
-        options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain)
-        posts, single = as_posts(post, image=image, caption=caption, tags=tags)
         was_training = self.training
         if was_training:  # asked of every module, which takes its time on a single post
             self.eval()
         try:
-            predictor = Predictor(self, self.pieces, self.pictures)
-            results = list(with_progress(predictor(posts, options), posts))
+            yield from Predictor(self, self.pieces, self.pictures)(posts, options)
         finally:
             if was_training:
                 self.train()
-        answers = [result if explain else result.entities for result in results]
-        return answers[0] if single else answers
 
 
 def _portable(encoder: dict[str, Any]) -> dict[str, Any]:

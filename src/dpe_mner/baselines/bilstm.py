@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dpe_mner.baselines.crf import CrfHead
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.baselines.settings import BilstmSettings
-from dpe_mner.reasoning.rows import Row
+from dpe_mner.decoding.candidates import Row
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.word_features import CharacterConvolution
 

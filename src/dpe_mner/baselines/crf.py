@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from dpe_mner.decoding.candidates import DIGITS, Row
 from dpe_mner.errors import InputError
-from dpe_mner.reasoning.rows import DIGITS, Row
 
 FORBIDDEN = -1e4  # against scores of some tens; -inf would make gradients that are no numbers
 

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from dpe_mner.decoding.candidates import Row
 from dpe_mner.model import TrainingOutput
-from dpe_mner.reasoning.rows import Row
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.encoders import load_pretrained, new_encoder
 from dpe_mner.representations.text import TextEncoder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -10,10 +9,8 @@ import torch
 
 from dpe_mner.baselines.build import BuiltBaseline
 from dpe_mner.data.gold import gold_of_posts
-from dpe_mner.data.words import words_of
-from dpe_mner.predictor import batches_of_like_shape, collate_windows, merge_windows
-from dpe_mner.reasoning.rows import Row
-from dpe_mner.representations.pieces import Window
+from dpe_mner.pipeline import predictions_of
+from dpe_mner.predictor import collate_windows
 from dpe_mner.training.validate import Validation, above, calibrated
 from dpe_mner.types import Post, Prediction
 
@@ -31,30 +28,20 @@ def predict_posts(
         threshold: Least score of an entity; the one chosen on validation when not given.
     """
     model, pieces = baseline.model, baseline.pieces
-    posts = [text_only(post) for post in posts]
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    words = [words_of(post) for post in posts]
-    windows = [w for i, post in enumerate(posts) for w in pieces.windows(post, words[i], index=i)]
-    found: dict[int, list[tuple[Window, list[Row]]]] = defaultdict(list)
-    for batch in batches_of_like_shape(windows, batch_size):
-        rows = model.decode(collate_windows(batch, pad_id=pieces.pad_id).to(device))
-        for window, result in zip(batch, rows, strict=True):
-            found[window.post].append((window, result))
+    found = predictions_of(
+        map(text_only, posts),
+        lambda windows: model.decode(collate_windows(windows, pad_id=pieces.pad_id).to(device)),
+        pieces=pieces,
+        labels=baseline.description.labels,
+        batch_size=batch_size,
+    )
+    least = baseline.description.threshold if threshold is None else threshold
+    predictions = above(list(found), least)
     model.train(was_training)
-    predictions = [
-        Prediction(
-            id=post.id,
-            text=words[i].text,
-            entities=merge_windows(
-                words[i], sorted(found[i], key=lambda result: result[0].first), baseline.description.labels
-            ),
-            warnings=[] if len(words[i]) else ["the post has no words"],
-        )
-        for i, post in enumerate(posts)
-    ]
-    return above(predictions, baseline.description.threshold if threshold is None else threshold)
+    return predictions
 
 
 def text_only(post: Post) -> Post:

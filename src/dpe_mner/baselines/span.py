@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.baselines.settings import BaselineSettings
 from dpe_mner.baselines.span_table import SpanTable, inside_post, span_table_loss
-from dpe_mner.reasoning.decode import Candidates, choose, sort_candidates
-from dpe_mner.reasoning.rows import Row, rows_of
+from dpe_mner.decoding.candidates import Candidates, Row, choose, rows_of, sort_candidates
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.text import TextEncoder
 
@@ -47,7 +47,7 @@ class BertSpan(Baseline):
         """Spans whose best class is an entity, best first, none overlapping a better one."""
         scores = self.spans(self.text_encoder(batch).x_t).float().softmax(-1)
         candidates = span_candidates(scores, batch.lengths)
-        keep = choose(candidates, scores.new_zeros(scores.shape[-1]))
+        keep = choose(candidates, np.zeros(scores.shape[-1]))
         return [sorted(rows) for rows in rows_of(candidates, keep)]
 
 
@@ -67,4 +67,5 @@ def span_candidates(scores: Tensor, lengths: Tensor) -> Candidates:
     top = torch.where(wanted, best.values.flatten(1), 0.0).topk(max(int(wanted.sum(1).max()), 1))
     first, extent = top.indices // L, top.indices % L
     spans = torch.stack([first, first + extent], dim=-1)
-    return sort_candidates(Candidates(spans, best.indices.flatten(1).gather(1, top.indices), top.values))
+    labels = best.indices.flatten(1).gather(1, top.indices)
+    return sort_candidates(Candidates(*(part.cpu().numpy() for part in (spans, labels, top.values))))

@@ -14,7 +14,8 @@ from dpe_mner.bench.memory import peak_process_memory
 from dpe_mner.bench.workload import batches_of, one_batch, posts_of_length, sample_posts, with_gold, with_picture_tokens
 from dpe_mner.errors import InputError, nearest
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.predictor import PredictionOptions, Predictor
+from dpe_mner.pipeline import PredictionOptions
+from dpe_mner.predictor import Predictor
 from dpe_mner.types import Post
 
 PARTS = ("prediction", "latency", "scaling", "training")

@@ -14,7 +14,7 @@ from dpe_mner.types import Post
 if TYPE_CHECKING:
     from dpe_mner.evaluation.run import Answers
     from dpe_mner.model import DPEMNERModel
-    from dpe_mner.predictor import PredictionOptions
+    from dpe_mner.pipeline import PredictionOptions
 
 Answer = Callable[["DPEMNERModel", Sequence[Post]], "Answers"]
 Load = Callable[[str | None], "DPEMNERModel"]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dpe_mner.evaluation.run import Answers
     from dpe_mner.evaluation.score import Report
     from dpe_mner.model import DPEMNERModel
-    from dpe_mner.predictor import PredictionOptions
+    from dpe_mner.pipeline import PredictionOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -118,7 +118,7 @@ def evaluate(
     check_train_data(train_data, errors)
     question = Question(against, against_without, against_exchanged, control)
     question.check()
-    from dpe_mner.predictor import PredictionOptions
+    from dpe_mner.pipeline import PredictionOptions
 
     renamed = parse_label_map(label_map)
     models = picture_models(picture_model)

@@ -84,7 +84,7 @@ def predict(
     if html is not None:
         given = [Path(name) for name in (input_, image) if name is not None]
         check_place("--html", html, others=[*given, visual_text, output])
-    from dpe_mner.predictor import PredictionOptions
+    from dpe_mner.pipeline import PredictionOptions
 
     explained = explain or html is not None
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explained)

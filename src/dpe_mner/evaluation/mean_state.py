@@ -18,7 +18,7 @@ from dpe_mner.errors import InputError, nearest
 from dpe_mner.evaluation.run import Answers, answer_posts
 from dpe_mner.evaluation.score import Report
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.predictor import PredictionOptions
+from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.training.validate import above, calibrated
 from dpe_mner.types import Post, Prediction
 

@@ -12,7 +12,8 @@ from dpe_mner.evaluation.score import Labelled, Report, score
 from dpe_mner.explain.picture import RememberingSource
 from dpe_mner.inputs import with_progress
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.predictor import PredictionOptions, Predictor
+from dpe_mner.pipeline import PredictionOptions
+from dpe_mner.predictor import Predictor
 from dpe_mner.types import Post, Prediction
 
 

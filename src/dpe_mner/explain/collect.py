@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dpe_mner.data.entities import make_entity
 from dpe_mner.data.words import Words, split_text
+from dpe_mner.decoding.candidates import DIGITS, Row, merge_steps, rows_of
 from dpe_mner.explain.influence import LEAST_INFLUENCE
 from dpe_mner.fusion.granularity import gap_weight, grain_weight
 from dpe_mner.pictures.kinds import Box, Detection, PictureParts
-from dpe_mner.reasoning.decode import merge_steps, sort_candidates, step_candidates
+from dpe_mner.reasoning.decode import step_candidates
 from dpe_mner.reasoning.grounding import FineAttention, Source, best_source, fine_attention
-from dpe_mner.reasoning.rows import DIGITS, Row, rows_of
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.pieces import Window
 from dpe_mner.settings import FusionSettings
@@ -69,8 +70,8 @@ def explain(model: Reasoner, trace: ReasoningTrace, influence: Mapping[str, Tens
     settings = model.settings
     steps, weights = [], []
     for step, s in zip(trace.steps, trace.context.s, strict=True):
-        ranked = sort_candidates(merge_steps([step_candidates(step.output, settings.heads)]))
-        first = torch.arange(ranked.scores.shape[1], device=s.device) < _STEP_CANDIDATES
+        ranked = merge_steps([step_candidates(step.output, settings.heads).on_host()], combine="last")
+        first = np.arange(ranked.scores.shape[1]) < _STEP_CANDIDATES
         steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
         gap, grain = gap_weight(s[:1], settings.fusion), grain_weight(s[:1], settings.fusion)
         # Without priorities nothing is scheduled: the parts stand side by side, coarse and fine too.

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from dpe_mner.explain.page import MOST_POSTS, explanation_page
 from dpe_mner.explain.picture import RememberingSource
-from dpe_mner.predictor import PredictionOptions, Predictor
+from dpe_mner.pipeline import PredictionOptions
+from dpe_mner.predictor import Predictor
 from dpe_mner.types import Post, Prediction
 
 

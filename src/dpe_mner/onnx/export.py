@@ -151,6 +151,7 @@ def _card(model: DPEMNERModel, steps: int, seed: int) -> dict[str, Any]:
         "thresholds": [decision.threshold] + [decision.label_thresholds.get(x, decision.threshold) for x in labels],
         "combine": reasoning.combine,
         "steps": steps,
+        "seed": seed,
         "spans": spans,
         "spans_per_word": reasoning.spans_per_word,
         "noise": noise.tolist(),

@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpe_mner.data.entities import ScoredSpan, make_entity, without_overlap
-from dpe_mner.data.words import words_of
+from dpe_mner.decoding.candidates import Candidates, Row, decode
 from dpe_mner.errors import InputError
-from dpe_mner.inputs import PostLike, as_posts
-from dpe_mner.representations.padding import PAD, groups_of_like_shape, padded, round_up
+from dpe_mner.pipeline import PredictionOptions, Predicts, predictions_of
+from dpe_mner.representations.padding import PAD, padded, round_up
 from dpe_mner.representations.pieces import PieceEncoder, Window
 from dpe_mner.representations.tokenizer import PlainTokenizer
 from dpe_mner.settings import EncoderSettings
-from dpe_mner.types import Entity, Post
+from dpe_mner.types import Post, Prediction
 
 FORMAT = 2
-_DIGITS = 3
-
-Row = tuple[int, int, int, float]  # first word, last word, class, score
 
 
-class OnnxModel:
+class OnnxModel(Predicts):
     """An exported predictor.
 
     Args:
@@ -74,42 +70,30 @@ class OnnxModel:
         self.noise = np.array(self.card["noise"], dtype=np.float32)
         self.taken = {given.name for given in self.session.get_inputs()}
 
-    def predict(
-        self,
-        post: PostLike | Iterable[PostLike],
-        *,
-        caption: str | None = None,
-        tags: Sequence[str] | None = None,
-        batch_size: int = 32,
-    ) -> Any:
-        """Entities of one post or of many, as :meth:`dpe_mner.DPEMNERModel.predict` gives them.
+    def predictions(self, posts: Iterable[Post], options: PredictionOptions) -> Iterator[Prediction]:
+        """Predictions in input order.
 
-        Args:
-            post: A text, a list of words, a :class:`~dpe_mner.Post`, or an iterable of those.
-            caption: Caption of a single post's picture.
-            tags: Objects in a single post's picture.
-            batch_size: Posts computed together.
-
-        Returns:
-            ``list[Entity]``, for an iterable a list of those.
+        Raises:
+            InputError: If the options ask for what an export cannot do.
         """
-        posts, single = as_posts(post, caption=caption, tags=tags)
-        answers = self._predict(list(posts), batch_size)
-        return answers[0] if single else answers
+        self._refuse(options)
+        return predictions_of(
+            posts, self._batch, pieces=self.pieces, labels=self.card["labels"], batch_size=options.batch_size
+        )
 
-    def _predict(self, posts: Sequence[Post], batch_size: int) -> list[list[Entity]]:
-        words = [words_of(post) for post in posts]
-        windows = [w for i, post in enumerate(posts) for w in self.pieces.windows(post, words[i], index=i)]
-        found: list[list[ScoredSpan]] = [[] for _ in posts]
-        labels = self.card["labels"]
-        for batch in groups_of_like_shape(windows, batch_size):
-            for window, rows in zip(batch, self._batch(batch), strict=True):
-                low, high = window.owned
-                for left, right, label, score in rows:
-                    first, last = window.first + left, window.first + right
-                    if low <= first < high:
-                        found[window.post].append((first, last, labels[label - 1], score))
-        return [[make_entity(words[i], *span) for span in without_overlap(spans)] for i, spans in enumerate(found)]
+    def _refuse(self, options: PredictionOptions) -> None:
+        fixed = {
+            "explain": options.explain,
+            f"steps={options.steps}": options.steps not in (None, self.card["steps"]),
+            f"spans={options.spans}": options.spans not in (None, self.card["spans"]),
+            f"seed={options.seed}": options.seed != self.card.get("seed", 0),
+            f"threshold={options.threshold}": options.threshold is not None,
+        }
+        for asked, differs in fixed.items():
+            if differs:
+                raise InputError(
+                    f"{asked}: fixed in an exported model; it needs PyTorch: pip install 'dpe-mner[torch]'"
+                )
 
     def _batch(self, windows: Sequence[Window]) -> list[list[Row]]:
         lengths = np.array([len(window.words) for window in windows], dtype=np.int64)
@@ -137,41 +121,5 @@ class OnnxModel:
             feed[f"{name}_shapes"] = seen[3] if seen is not None else empty
         # An input that the graph does not need (shapes of an encoder without them) was dropped by the exporter.
         spans, kinds, scores = self.session.run(None, {k: v for k, v in feed.items() if k in self.taken})
-        thresholds = np.array(self.card["thresholds"], dtype=np.float32)
-        combine = self.card["combine"]
-        if combine == "last":
-            spans, kinds, scores = spans[:, -1:], kinds[:, -1:], scores[:, -1:]
-        return [choose(*row, thresholds, combine=combine) for row in zip(spans, kinds, scores, strict=True)]
-
-
-def choose(
-    spans: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    thresholds: NDArray[np.float32],
-    *,
-    combine: str = "mean",
-) -> list[Row]:
-    """The entities of one post: the mean or maximum over the steps, best first, none overlapping a better one.
-
-    Args:
-        spans: First and last word. *Shape:* (gamma, N, 2)
-        labels: *Shape:* (gamma, N)
-        scores: *Shape:* (gamma, N)
-        thresholds: Least score of each class. *Shape:* (C,)
-        combine: ``mean`` or ``max``; with ``last`` there is one step.
-    """
-    steps = len(scores)
-    best: dict[tuple[int, int, int], NDArray[np.float32]] = {}
-    for step, slot in zip(*np.nonzero(scores > 0), strict=True):
-        key = (int(spans[step, slot, 0]), int(spans[step, slot, 1]), int(labels[step, slot]))
-        by_step = best.setdefault(key, np.zeros(steps, dtype=np.float32))
-        by_step[step] = max(by_step[step], scores[step, slot])
-    total = (lambda by_step: by_step.max()) if combine == "max" else (lambda by_step: by_step.mean(dtype=np.float32))
-    ranked = sorted((-float(total(by_step)), key) for key, by_step in best.items())
-    kept: list[Row] = []
-    for negative, (left, right, label) in ranked:
-        score = np.float32(-negative)
-        if score >= thresholds[label] and all(right < a or left > b for a, b, _, _ in kept):
-            kept.append((left, right, label, round(min(float(score), 1.0), _DIGITS)))
-    return sorted(kept)
+        steps = [Candidates(*(part[:, k] for part in (spans, kinds, scores))) for k in range(scores.shape[1])]
+        return decode(steps, np.array(self.card["thresholds"]), combine=self.card["combine"])

@@ -75,7 +75,7 @@ def control_run(recipe: Recipe, posts: Sequence[Post]) -> None:
     from dpe_mner.evaluation.exchanged import exchangeable, exchanged
     from dpe_mner.evaluation.mean_state import as_dict, enough_for_a_mean, mean_state_answers
     from dpe_mner.evaluation.run import answer_posts
-    from dpe_mner.predictor import PredictionOptions
+    from dpe_mner.pipeline import PredictionOptions
 
     folder = Path(recipe.output)
     model = model_of_run(recipe)

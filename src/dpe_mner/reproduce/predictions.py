@@ -45,7 +45,8 @@ def _predict(recipe: Recipe, folder: Path, posts: Sequence[Post]) -> Iterable[Pr
         baseline = load_baseline(folder)
         baseline.model.to(best_device())
         return predict_posts(baseline, posts, batch_size=recipe.training.eval_batch_size)
-    from dpe_mner.predictor import PredictionOptions, Predictor
+    from dpe_mner.pipeline import PredictionOptions
+    from dpe_mner.predictor import Predictor
 
     model = model_of_run(recipe)
     assert model.pieces is not None

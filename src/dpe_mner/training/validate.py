@@ -10,7 +10,8 @@ import numpy as np
 from dpe_mner.data.gold import gold_of_posts
 from dpe_mner.evaluation.score import Labelled, Report, score
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.predictor import PredictionOptions, Predictor
+from dpe_mner.pipeline import PredictionOptions
+from dpe_mner.predictor import Predictor
 from dpe_mner.training.calibrate import best_threshold
 from dpe_mner.types import Post, Prediction
 

@@ -15,7 +15,7 @@ from dpe_mner.errors import InputError, nearest
 from dpe_mner.evaluation.mean_state import mean_state_answers
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pictures.kinds import PictureParts
-from dpe_mner.predictor import PredictionOptions
+from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.settings import Settings
 from dpe_mner.training.recipe import load_recipe
 from dpe_mner.training.shipped import shipped_recipe

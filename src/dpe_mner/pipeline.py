@@ -1,0 +1,225 @@
+"""Posts to predictions, the one road that our model, its ONNX export and every baseline take. Needs no PyTorch.
+
+A back end answers for a batch of windows; cutting posts into windows, batching windows of like shape, and joining what
+was found in them is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, TypeVar, overload
+
+from dpe_mner.data.entities import ScoredSpan, make_entity, without_overlap
+from dpe_mner.data.words import Words, words_of
+from dpe_mner.decoding.candidates import Row
+from dpe_mner.errors import InputError
+from dpe_mner.inputs import PostLike, as_posts, with_progress
+from dpe_mner.representations.padding import groups_of_like_shape
+from dpe_mner.representations.pieces import PieceEncoder, Window
+from dpe_mner.types import Entity, ImageLike, Post, Prediction
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+CHUNK = 2048  # posts sorted by length together; results come out in order after each chunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionOptions:
+    """How to predict; None takes the checkpoint's setting.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+
+    steps: int | None = None
+    spans: int | None = None
+    seed: int = 0
+    batch_size: int = 32
+    explain: bool = False
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in (("steps", 1000), ("spans", 4096), ("batch_size", 65536)):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= most:
+                raise InputError(f"{name} must be from 1 to {most}, got {value}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be a whole number from 0, got {self.seed}")
+
+
+def chunks(posts: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Posts a stretch at a time, so that a stream of any length is predicted in bounded memory."""
+    stream = iter(posts)
+    while chunk := list(islice(stream, size)):
+        yield chunk
+
+
+def run_windows(
+    posts: Sequence[Post],
+    words: Sequence[Words],
+    compute: Callable[[list[Window]], Sequence[R]],
+    *,
+    pieces: PieceEncoder,
+    batch_size: int,
+    blocks: Sequence[tuple[int, ...]] | None = None,
+) -> list[list[tuple[Window, R]]]:
+    """What a back end says of each window of each post, in order of position.
+
+    Args:
+        posts: For their captions and tags.
+        words: Of each post.
+        compute: The back end: answers for the windows of one batch, which all have one padded shape.
+        pieces: Cuts posts into windows.
+        batch_size: Windows computed together at most; never changes an answer.
+        blocks: Sizes of the image features of each post.
+    """
+    windows = [w for i, post in enumerate(posts) for w in pieces.windows(post, words[i], index=i)]
+    found: dict[int, list[tuple[Window, R]]] = defaultdict(list)
+    for batch in groups_of_like_shape(windows, batch_size, blocks):
+        for window, result in zip(batch, compute(batch), strict=True):
+            found[window.post].append((window, result))
+    return [sorted(found[i], key=lambda pair: pair[0].first) for i in range(len(posts))]
+
+
+def merge_windows(words: Words, results: Iterable[tuple[Window, Sequence[Row]]], labels: Sequence[str]) -> list[Entity]:
+    """Entities of a post from what was found in each of its windows: a window answers for the words it owns."""
+    spans: list[ScoredSpan] = []
+    for window, rows in results:
+        low, high = window.owned
+        for left, right, label, score in rows:
+            first, last = window.first + left, window.first + right
+            if low <= first < high:
+                spans.append((first, last, labels[label - 1], score))
+    return [make_entity(words, *span) for span in without_overlap(spans)]
+
+
+def predictions_of(
+    posts: Iterable[Post],
+    compute: Callable[[list[Window]], Sequence[Sequence[Row]]],
+    *,
+    pieces: PieceEncoder,
+    labels: Sequence[str],
+    batch_size: int,
+) -> Iterator[Prediction]:
+    """Predictions of a back end that gives rows and nothing else, in order; arguments as for :func:`run_windows`."""
+    for chunk in chunks(posts):
+        words = [words_of(post) for post in chunk]
+        found = run_windows(chunk, words, compute, pieces=pieces, batch_size=batch_size)
+        for post, own, results in zip(chunk, words, found, strict=True):
+            entities = merge_windows(own, results, labels)
+            yield Prediction(id=post.id, text=own.text, entities=entities, warnings=empty_warning(own))
+
+
+def empty_warning(words: Words) -> list[str]:
+    """A warning when a post has no word."""
+    return [] if len(words) else ["the post has no words"]
+
+
+class Predicts:
+    """``predict`` as users call it, the same for every back end."""
+
+    def predictions(self, posts: Iterable[Post], options: PredictionOptions) -> Iterator[Prediction]:
+        """Predictions in input order, computed a stretch of posts at a time.
+
+        Raises:
+            InputError: If this back end cannot do what the options ask for.
+        """
+        raise NotImplementedError
+
+    @overload  # a str is an iterable too: the first two signatures that fit win
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        post: str | Post,
+        *,
+        image: ImageLike | None = None,
+        caption: str | None = None,
+        tags: Sequence[str] | None = None,
+        explain: Literal[False] = False,
+        steps: int | None = None,
+        spans: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> list[Entity]: ...
+
+    @overload  # a str is an iterable too: the first two signatures that fit win
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        post: str | Post,
+        *,
+        image: ImageLike | None = None,
+        caption: str | None = None,
+        tags: Sequence[str] | None = None,
+        explain: Literal[True],
+        steps: int | None = None,
+        spans: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        post: Iterable[PostLike],
+        *,
+        explain: Literal[False] = False,
+        steps: int | None = None,
+        spans: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> list[list[Entity]]: ...
+
+    @overload
+    def predict(
+        self,
+        post: Iterable[PostLike],
+        *,
+        explain: Literal[True],
+        steps: int | None = None,
+        spans: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        post: str | Post | Iterable[PostLike],
+        *,
+        image: ImageLike | None = None,
+        caption: str | None = None,
+        tags: Sequence[str] | None = None,
+        explain: bool = False,
+        steps: int | None = None,
+        spans: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> Any:
+        """Entities of one post or of many.
+
+        Args:
+            post: One post, a text or a :class:`~dpe_mner.Post`; or an iterable of posts, each a text, a list of words
+                or a ``Post``. A list of strings is always a batch of texts; one post given as words is
+                ``Post(words=[...])``.
+            image: Picture of a single post: a path, bytes, a PIL image or an array.
+            caption: Caption of a single post's picture.
+            tags: Objects in a single post's picture.
+            explain: Give a :class:`~dpe_mner.Prediction` instead of a list of entities.
+            steps: Reasoning steps gamma.
+            spans: Noisy spans N.
+            seed: Of the starting noise.
+            batch_size: Posts computed together; never changes an answer.
+
+        Returns:
+            ``list[Entity]``, or a ``Prediction`` with ``explain``; for an iterable a list of those, in order.
+
+        Raises:
+            InputError: On arguments that do not fit.
+        """
+        options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain)
+        posts, single = as_posts(post, image=image, caption=caption, tags=tags)
+        results = list(with_progress(self.predictions(posts, options), posts))
+        answers = [result if explain else result.entities for result in results]
+        return answers[0] if single else answers
