@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dpe_mner.api import evaluate, load, train
 from dpe_mner.errors import InputError
 from dpe_mner.types import Entity, Grounding, LabelledSpan, Post, Prediction, ReasoningStep
 from dpe_mner.version import __version__
@@ -17,6 +17,7 @@ from dpe_mner.version import __version__
 if TYPE_CHECKING:
     from dpe_mner.config import DPEMNERConfig
     from dpe_mner.model import DPEMNERModel
+    from dpe_mner.onnx.runtime import OnnxModel
     from dpe_mner.settings import Settings
 
 __all__ = [
@@ -26,58 +27,24 @@ __all__ = [
     "Grounding",
     "InputError",
     "LabelledSpan",
+    "OnnxModel",
     "Post",
     "Prediction",
     "ReasoningStep",
     "Settings",
     "__version__",
+    "evaluate",
     "load",
+    "train",
 ]
 
 # Everything that needs PyTorch is imported when it is first asked for: the command line must answer at once.
 _LAZY = {
     "DPEMNERConfig": "dpe_mner.config",
     "DPEMNERModel": "dpe_mner.model",
+    "OnnxModel": "dpe_mner.onnx.runtime",
     "Settings": "dpe_mner.settings",
 }
-
-
-def load(
-    name: str | None = None,
-    *,
-    device: str | None = None,
-    picture_models: Mapping[str, str] | None = None,
-    int8: bool = False,
-    dtype: str = "float32",
-) -> DPEMNERModel:
-    """Load a model ready to predict.
-
-    Args:
-        name: Folder or hub id; the bundled model when not given.
-        device: ``cpu`` (default), ``cuda``, ...
-        picture_models: Where the models lie that read pictures, by kind, e.g. ``{"grid": "folder"}``; the names the
-            checkpoint remembers when not given. More choices: :meth:`DPEMNERModel.use_pictures`.
-        int8: Quantise the text encoder, on a CPU: faster, for some F1, and a post's answer may then differ with its
-            company in a batch.
-        dtype: ``float32``, or ``bfloat16`` or ``float16`` to compute in half precision: faster on a GPU, and scores
-            differ in the third digit.
-
-    Returns:
-        The model with its tokenizer, in evaluation mode.
-
-    Raises:
-        InputError: If the checkpoint is missing, foreign or damaged.
-    """
-    from dpe_mner.checkpoint import load_checkpoint
-
-    model = load_checkpoint(name, device=device, dtype=dtype)
-    if int8:
-        from dpe_mner.quantize import quantize_int8
-
-        quantize_int8(model)
-    if picture_models:
-        model.use_pictures(models=picture_models)
-    return model
 
 
 def __getattr__(name: str) -> Any:
@@ -86,3 +53,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'dpe_mner' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

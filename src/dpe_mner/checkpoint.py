@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import torch
 
 from dpe_mner.errors import InputError, nearest
+from dpe_mner.hub import bundled_folder
 from dpe_mner.model import DPEMNERModel
 
-BUNDLED = "assets/bundled"
 DTYPES = ("float32", "bfloat16", "float16")
-
-
-def bundled_folder() -> Path:
-    """Folder of the model that comes with the package.
-
-    Raises:
-        InputError: If this installation has none.
-    """
-    folder = Path(str(resources.files("dpe_mner"))) / BUNDLED
-    if not (folder / "model.safetensors").is_file():
-        raise InputError("this installation has no bundled model; name one with --model FOLDER")
-    return folder
 
 
 def load_checkpoint(name: str | None, *, device: str | None = None, dtype: str = "float32") -> DPEMNERModel:
@@ -67,26 +53,3 @@ def save_checkpoint(model: DPEMNERModel, folder: str | Path, *, half: bool = Fal
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def check_labels(labels: Sequence[str], model: DPEMNERModel, *, where: str) -> None:
-    """Refuse data with labels the model does not know.
-
-    Raises:
-        InputError: Naming them and what the model knows.
-    """
-    check_known_labels(labels, model.config.label_names, where=where)
-
-
-def check_known_labels(labels: Sequence[str], known: Sequence[str], *, where: str) -> None:
-    """Refuse labels outside a model's.
-
-    Raises:
-        InputError: Naming them and what the model knows.
-    """
-    unknown = sorted(set(labels) - set(known))
-    if unknown:
-        raise InputError(
-            f"{where}: labels {', '.join(unknown)} are unknown to the model (it knows {', '.join(known)}); "
-            "map them with --label-map OLD=NEW"
-        )

@@ -10,6 +10,11 @@ class InputError(ValueError):
     """Wrong usage or bad input, told in one line: where, what is wrong, what to do."""
 
 
+def needs_torch(what: str) -> InputError:
+    """What to say where PyTorch is missing, or was not loaded."""
+    return InputError(f"{what} needs PyTorch; run pip install 'dpe-mner[torch]'")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'steps'?)`` for a near miss, or an empty string.
 

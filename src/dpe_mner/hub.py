@@ -1,15 +1,29 @@
-"""Checkpoints on the Hugging Face hub: fetched into its cache, and sent there, by huggingface_hub."""
+"""Where checkpoints lie: in the package, in a folder, or on the Hugging Face hub, by huggingface_hub."""
 
 from __future__ import annotations
 
 import os
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from dpe_mner.errors import InputError
 
+_BUNDLED = "assets/bundled"
 _SMALL = ["*.json", "*.md", "*.txt", "*.model"]
-_WEIGHTS = ["*.safetensors"]
+_WEIGHTS = ["*.safetensors", "model.onnx"]
+
+
+def bundled_folder() -> Path:
+    """Folder of the model that comes with the package.
+
+    Raises:
+        InputError: If this installation has none.
+    """
+    folder = Path(str(resources.files("dpe_mner"))) / _BUNDLED
+    if not (folder / "model.safetensors").is_file():
+        raise InputError("this installation has no bundled model; name one with --model FOLDER")
+    return folder
 
 
 def checkpoint_folder(

@@ -107,6 +107,17 @@ class DPEMNERModel(SavedModel, Predicts):
         return self.config.parsed
 
     @property
+    def labels(self) -> list[str]:
+        """Entity types, in the order of the classes 1 .. C-1."""
+        return self.config.label_names
+
+    @property
+    def usual(self) -> tuple[int, int]:
+        """The steps gamma and spans N this model takes when nobody asks for others."""
+        reasoning = self.settings.reasoning
+        return reasoning.steps, reasoning.spans or self.settings.noise.spans
+
+    @property
     def pictures(self) -> PictureSource | None:
         """What makes the parts of posts' pictures; None when this model uses none."""
         if self._pictures is None and any(self.settings.pictures.model_dump(exclude={"longest_side"}).values()):
@@ -263,8 +274,15 @@ class DPEMNERModel(SavedModel, Predicts):
         )
         return ReasoningTrace(steps=passes, times=[t for t, _ in pairs], context=context, visual=visual)
 
-    def predictions(self, posts: Iterable[Post], options: PredictionOptions) -> Iterator[Prediction]:
+    def predictions(
+        self, posts: Iterable[Post], options: PredictionOptions, *, pictures: PictureSource | None = None
+    ) -> Iterator[Prediction]:
         """Predictions in input order; the model is in evaluation mode meanwhile.
+
+        Args:
+            posts: Any number of them.
+            options: How to predict.
+            pictures: What makes the parts of their pictures; the model's own when not given.
 
         Raises:
             InputError: If the model has no tokenizer.
@@ -275,7 +293,7 @@ class DPEMNERModel(SavedModel, Predicts):
         if was_training:  # asked of every module, which takes its time on a single post
             self.eval()
         try:
-            yield from Predictor(self, self.pieces, self.pictures)(posts, options)
+            yield from Predictor(self, self.pieces, pictures or self.pictures)(posts, options)
         finally:
             if was_training:
                 self.train()

@@ -122,6 +122,16 @@ def empty_warning(words: Words) -> list[str]:
 class Predicts:
     """``predict`` as users call it, the same for every back end."""
 
+    @property
+    def labels(self) -> list[str]:
+        """Entity types, in the order of the classes 1 .. C-1."""
+        raise NotImplementedError
+
+    @property
+    def usual(self) -> tuple[int, int]:
+        """The steps gamma and spans N this model takes when nobody asks for others."""
+        raise NotImplementedError
+
     def predictions(self, posts: Iterable[Post], options: PredictionOptions) -> Iterator[Prediction]:
         """Predictions in input order, computed a stretch of posts at a time.
 

@@ -15,8 +15,8 @@ from dpe_mner.baselines.checkpoint import check_same, load_weights, save_descrip
 from dpe_mner.baselines.predict import predict_posts, text_only, validate_baseline
 from dpe_mner.baselines.settings import BaselineSettings
 from dpe_mner.baselines.trainer import BaselineTrainer
-from dpe_mner.checkpoint import check_known_labels
 from dpe_mner.data.dataset import Dataset
+from dpe_mner.data.gold import check_labels
 from dpe_mner.training.examples import Example, make_examples
 from dpe_mner.training.folder import common_metrics, read_metrics, write_metrics, write_predictions, write_recipe
 from dpe_mner.training.recipe import Recipe, resolve_encoder
@@ -58,7 +58,7 @@ def train_baseline(
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
     labels = recipe.data.labels or training_data.labels
     for data in (training_data, validation_data):
-        check_known_labels(data.labels, labels, where=data.path)
+        check_labels(data.labels, labels, where=data.path)
     description = Description(
         kind=known, labels=labels, settings=settings or BaselineSettings(), encoder=recipe.settings.encoder
     )

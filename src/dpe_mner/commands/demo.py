@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,9 @@ from rich.console import Console
 
 from dpe_mner.commands.options import Model, Quiet
 from dpe_mner.commands.places import write_text
+from dpe_mner.data.words import words_of
+from dpe_mner.errors import needs_torch
+from dpe_mner.types import Entity, Post
 
 _SHOWN_STEPS = 3  # more than one, so that there is reasoning to see
 
@@ -29,20 +33,29 @@ def demo(
     Example: dpe-mner demo --output demo.html
     """
     import dpe_mner
-    from dpe_mner.commands.highlight import highlighted
     from dpe_mner.demo import demo_posts
-    from dpe_mner.explain.page import explanation_page
 
     loaded = dpe_mner.load(model)
     posts = demo_posts()
+    if isinstance(loaded, dpe_mner.OnnxModel):
+        _show(posts, loaded.predict(posts), quiet=quiet)
+        typer.echo(f"{len(posts)} posts; {needs_torch('the page of the reasoning steps')}")
+        return
     predictions = loaded.predict(posts, explain=True, steps=_SHOWN_STEPS)
-    console = Console()
-    if not quiet:
-        for post, prediction in zip(posts, predictions, strict=True):
-            console.print(highlighted(prediction.text, prediction.entities))
-            if post.caption:
-                console.print(f"  picture: {post.caption}", style="dim", markup=False, highlight=False)
-            console.print()
+    _show(posts, [prediction.entities for prediction in predictions], quiet=quiet)
+    from dpe_mner.explain.page import explanation_page
+
     page = explanation_page(posts, predictions, title="DPE-MNER: how the entities of each post came about")
     write_text(output, page)
     typer.echo(f"{len(posts)} posts; the reasoning steps are in {output}")
+
+
+def _show(posts: Sequence[Post], found: Sequence[Sequence[Entity]], *, quiet: bool) -> None:
+    from dpe_mner.commands.highlight import highlighted
+
+    console = Console(quiet=quiet)
+    for post, entities in zip(posts, found, strict=True):
+        console.print(highlighted(words_of(post).text, entities))
+        if post.caption:
+            console.print(f"  picture: {post.caption}", style="dim", markup=False, highlight=False)
+        console.print()

@@ -126,7 +126,7 @@ def evaluate(
     dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed)
     train = None if train_data is None else load_dataset(train_data)
     import dpe_mner
-    from dpe_mner.checkpoint import check_labels
+    from dpe_mner.data.gold import check_labels
     from dpe_mner.evaluation.analysis import analyse, control_as_dict
     from dpe_mner.evaluation.run import answer_posts, require_labels
 
@@ -139,7 +139,7 @@ def evaluate(
         read = models if name == model else _readable(loaded, models)
         if read or features is not None or fetch_urls:
             loaded.use_pictures(models=read, store=features, images=images, fetch_urls=fetch_urls)
-        check_labels(dataset.labels, loaded, where=str(data))
+        check_labels(dataset.labels, loaded.labels, where=str(data))
         return loaded
 
     def answer(model: DPEMNERModel, posts: Sequence[Post], options: PredictionOptions = options) -> Answers:
@@ -148,13 +148,13 @@ def evaluate(
     loaded = load(model)
     held = hold(question, loaded, dataset.posts, answer=answer, load=load, options=options, quiet=quiet)
     report = held.own.report
-    gamma = steps or loaded.settings.reasoning.steps
+    gamma = steps or loaded.usual[0]
     described = {
         "labels_sha256": dataset.sha256,
         "model": model or BUNDLED,
         "seed": seed,
         "steps": gamma,
-        "spans": spans or loaded.settings.reasoning.spans or loaded.settings.noise.spans,
+        "spans": spans or loaded.usual[1],
     }
     title = f"{data}: {report.posts} posts, labels {dataset.sha256[:12]}"
     print_report(report, title=title)

@@ -29,12 +29,18 @@ def export(
     visual_text: VisualText = None,
     steps: Steps = None,
     seed: Seed = 0,
+    share_weights: Annotated[
+        bool,
+        typer.Option("--share-weights", help="--output is the checkpoint: the graph reads the weights that lie there."),
+    ] = False,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads of both, for the timings.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a model for onnxruntime, check that it finds the same entities, and time it against PyTorch.
 
     Example: dpe-mner export --format onnx --output exported --data valid.txt --visual-text visual_text.jsonl
+
+    Example: dpe-mner export --model runs/mine --output runs/mine --share-weights
     """
     if format_ != "onnx":
         raise InputError(f"--format {format_!r}: only onnx is known")
@@ -55,11 +61,11 @@ def export(
         torch.set_num_threads(threads)
     loaded = dpe_mner.load(model)
     note("exporting, a minute or so ...", quiet=quiet)
-    export_onnx(loaded, output, steps=steps, seed=seed)
+    export_onnx(loaded, output, steps=steps, seed=seed, share_weights=share_weights)
     exported = OnnxModel(output, threads=threads)
     parity = check_parity(loaded, exported, posts)
     size = (output / "model.onnx").stat().st_size / 2**20
-    note(f"{output}: model.onnx has {size:.0f} MB, {exported.card['steps']} reasoning steps", quiet=quiet)
+    note(f"{output}: model.onnx has {size:.1f} MB, {exported.card['steps']} reasoning steps", quiet=quiet)
     worst = parity.largest_difference
     note(f"same entities in {parity.same} of {parity.posts} posts, scores within {worst:g}", quiet=quiet)
     for name, seconds in parity.seconds.items():

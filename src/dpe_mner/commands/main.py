@@ -13,6 +13,7 @@ from dpe_mner.commands.console import fail
 from dpe_mner.errors import InputError
 from dpe_mner.version import __version__
 
+_EXTRAS = frozenset({"jinja2", "safetensors", "scipy", "torch", "transformers", "yaml"})  # of dpe-mner[torch]
 app = typer.Typer(
     name="dpe-mner",
     help="Named entities in posts that come with a picture.",
@@ -46,6 +47,10 @@ def main() -> None:
         app(standalone_mode=True)
     except InputError as error:
         fail(str(error))
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in _EXTRAS:
+            raise
+        fail(f"this needs {error.name}; run pip install 'dpe-mner[torch]'")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader went away, e.g. "| head"

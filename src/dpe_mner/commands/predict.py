@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -35,6 +35,10 @@ from dpe_mner.data.jsonl import read_visual_text
 from dpe_mner.data.source import Problem
 from dpe_mner.errors import InputError
 from dpe_mner.types import Post, Prediction
+
+if TYPE_CHECKING:
+    from dpe_mner.explain.stream import PagedPredictor
+    from dpe_mner.model import DPEMNERModel
 
 
 def register(app: typer.Typer) -> None:
@@ -98,17 +102,14 @@ def predict(
         posts = _read(str(input_), visual_text, images, problems)
     # The input is opened before the model is loaded and the output after both: a mistyped path costs nothing.
     import dpe_mner
-    from dpe_mner.explain.stream import PagedPredictor
     from dpe_mner.inputs import with_progress
-    from dpe_mner.predictor import Predictor
 
     loaded = dpe_mner.load(model, device=device, int8=int8, dtype=dtype)
     if models or features is not None or fetch_urls:
         loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
-    assert loaded.pieces is not None
-    predictor = Predictor(loaded, loaded.pieces, loaded.pictures)
-    paged = PagedPredictor(predictor) if html is not None else None
-    results = with_progress((paged or predictor)(posts, options), posts, quiet=quiet)
+    paged = _paged(loaded) if html is not None else None
+    found = loaded.predictions(posts, options) if paged is None else paged(posts, options)
+    results = with_progress(found, posts, quiet=quiet)
     with _open(output) as stream:
         if text is not None and output is None and sys.stdout.isatty() and not explain:
             _show(next(iter(results)))
@@ -120,6 +121,14 @@ def predict(
         first = f" of the first {paged.most}" if paged.total > paged.most else ""
         note(f"{paged.total} posts; the reasoning steps{first} are in {html}", quiet=quiet)
     _refuse_lost(problems, quiet=quiet)
+
+
+def _paged(model: DPEMNERModel) -> PagedPredictor:
+    from dpe_mner.explain.stream import PagedPredictor
+    from dpe_mner.predictor import Predictor
+
+    assert model.pieces is not None
+    return PagedPredictor(Predictor(model, model.pieces, model.pictures))
 
 
 def _refuse_lost(problems: Sequence[Problem], *, quiet: bool) -> None:

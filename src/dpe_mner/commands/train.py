@@ -9,7 +9,6 @@ import typer
 
 from dpe_mner.commands.console import note, wants_progress
 from dpe_mner.commands.options import Quiet
-from dpe_mner.errors import InputError
 
 
 def register(app: typer.Typer) -> None:
@@ -31,14 +30,16 @@ def train(
 
     Example: dpe-mner train recipes/twitter2017-minilm.yaml --set data.folder=data/twitter2017 --output runs/mine
     """
-    from dpe_mner.training.recipe import load_recipe
+    import dpe_mner
 
-    loaded = load_recipe(recipe, [*(set_ or []), *([f"output={output}"] if output is not None else [])])
-    try:
-        from dpe_mner.training.run import train as run
-    except ImportError as error:
-        raise InputError(f"training needs {error.name}; run 'pip install dpe-mner[train]'") from None
-    run(loaded, resume=resume, log=lambda line: note(line, quiet=quiet), progress=wants_progress(quiet))
+    dpe_mner.train(
+        recipe,
+        overrides=set_ or [],
+        output=output,
+        resume=resume,
+        log=lambda line: note(line, quiet=quiet),
+        progress=wants_progress(quiet),
+    )
 
 
 def calibrate(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dpe_mner.data.words import Words, words_of
+from dpe_mner.errors import InputError
 from dpe_mner.types import Post
 
 CharacterSpan = tuple[int, int, str]  # first character, character after the last, label
@@ -40,3 +41,17 @@ def gold_words(post: Post, words: Words) -> list[WordSpan]:
         if 0 <= first <= last < len(words):
             found[(first, last, entity.label)] = None
     return list(found)
+
+
+def check_labels(labels: Sequence[str], known: Sequence[str], *, where: str) -> None:
+    """Refuse labels outside a model's.
+
+    Raises:
+        InputError: Naming them and what the model knows.
+    """
+    unknown = sorted(set(labels) - set(known))
+    if unknown:
+        raise InputError(
+            f"{where}: labels {', '.join(unknown)} are unknown to the model (it knows {', '.join(known)}); "
+            "map them with --label-map OLD=NEW"
+        )

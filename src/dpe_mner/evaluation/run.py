@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.gold import gold_of_posts
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.score import Labelled, Report, score
-from dpe_mner.explain.picture import RememberingSource
 from dpe_mner.inputs import with_progress
-from dpe_mner.model import DPEMNERModel
-from dpe_mner.pipeline import PredictionOptions
-from dpe_mner.predictor import Predictor
+from dpe_mner.pipeline import PredictionOptions, Predicts
 from dpe_mner.types import Post, Prediction
 
 
@@ -57,7 +54,7 @@ class Answers:
 
 
 def answer_posts(
-    model: DPEMNERModel,
+    model: Predicts,
     posts: Sequence[Post],
     options: PredictionOptions,
     *,
@@ -73,18 +70,32 @@ def answer_posts(
         quiet: No progress bar.
         note: Receives a line when posts were predicted without something they brought.
     """
-    assert model.pieces is not None
     gold = gold_of_posts(posts)
-    source = None if model.pictures is None else RememberingSource(model.pictures)
-    results = list(with_progress(Predictor(model, model.pieces, source)(posts, options), posts, quiet=quiet))
+    found, seen = _answers(model, posts, options)
+    results = list(with_progress(found, posts, quiet=quiet))
     warned = [warning for result in results for warning in result.warnings]
     if warned and note is not None:
         note(f"warning: {len(warned)} posts had something left out, e.g. {warned[0]}")
-    return Answers(list(posts) if source is None else source.posts, gold, results)
+    return Answers(seen, gold, results)
+
+
+def _answers(
+    model: Predicts, posts: Sequence[Post], options: PredictionOptions
+) -> tuple[Iterator[Prediction], list[Post]]:
+    """Predictions to come, and the posts as the model reads them, complete when the last prediction has come."""
+    pictures = getattr(model, "pictures", None)
+    if pictures is None:
+        return model.predictions(posts, options), list(posts)
+    from dpe_mner.explain.picture import RememberingSource
+    from dpe_mner.model import DPEMNERModel
+
+    assert isinstance(model, DPEMNERModel)
+    source = RememberingSource(pictures)
+    return model.predictions(posts, options, pictures=source), source.posts
 
 
 def evaluate_posts(
-    model: DPEMNERModel,
+    model: Predicts,
     posts: Sequence[Post],
     options: PredictionOptions,
     *,

@@ -21,6 +21,7 @@ from dpe_mner.errors import InputError
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.onnx.graph import INPUTS, OUTPUTS, PredictorGraph
 from dpe_mner.onnx.runtime import FORMAT, OnnxModel
+from dpe_mner.onnx.shared import share_weights as share
 from dpe_mner.spans.noise import starting_noise
 from dpe_mner.types import Entity, Post
 
@@ -45,7 +46,12 @@ class Parity:
 
 
 def export_onnx(
-    model: DPEMNERModel, folder: str | os.PathLike[str], *, steps: int | None = None, seed: int = 0
+    model: DPEMNERModel,
+    folder: str | os.PathLike[str],
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    share_weights: bool = False,
 ) -> None:
     """Write ``model.onnx``, ``runtime.json`` and ``tokenizer.json``.
 
@@ -54,6 +60,7 @@ def export_onnx(
         folder: Created if needed.
         steps: gamma; the checkpoint's when not given.
         seed: Of the starting noise, which is fixed in the export.
+        share_weights: The folder is the model's own checkpoint, and the graph reads the weights that lie there.
 
     Raises:
         InputError: If the model cannot be exported, or the exporter is missing.
@@ -69,14 +76,29 @@ def export_onnx(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    weights = path / "model.safetensors"
+    if share_weights and not weights.is_file():
+        raise InputError(f"{path}: no model.safetensors to share; give the checkpoint's own folder")
     gamma = steps or model.settings.reasoning.steps
     graph = PredictorGraph(model.eval(), gamma).eval()
     program = _program(graph, _example(model))
-    program.save(str(path / "model.onnx"))
+    proto = _plain(program.model_proto)
+    if share_weights:
+        share(proto, weights)
+    (path / "model.onnx").write_bytes(proto.SerializeToString())
     assert model.pieces is not None
     model.pieces.tokenizer.backend_tokenizer.save(str(path / "tokenizer.json"))
     card = _card(model, gamma, seed)
     (path / "runtime.json").write_text(json.dumps(card) + "\n", encoding="utf-8")
+
+
+def _plain(proto: Any) -> Any:
+    """The graph without what the exporter notes of the machine and the code it came from."""
+    for part in (proto, proto.graph, *proto.graph.node, *proto.functions):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del proto.graph.value_info[:]
+    return proto
 
 
 def _refuse(model: DPEMNERModel) -> None:

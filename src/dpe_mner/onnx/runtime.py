@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpe_mner.decoding.candidates import Candidates, Row, decode
-from dpe_mner.errors import InputError
+from dpe_mner.errors import InputError, needs_torch
 from dpe_mner.pipeline import PredictionOptions, Predicts, predictions_of
 from dpe_mner.representations.padding import PAD, padded, round_up
 from dpe_mner.representations.pieces import PieceEncoder, Window
@@ -25,6 +25,7 @@ from dpe_mner.settings import EncoderSettings
 from dpe_mner.types import Post, Prediction
 
 FORMAT = 2
+_TORCH = "pip install 'dpe-mner[torch]' for a checkpoint without one"
 
 
 class OnnxModel(Predicts):
@@ -38,6 +39,8 @@ class OnnxModel(Predicts):
         InputError: If the folder is no export, or onnxruntime is missing.
     """
 
+    pictures = None  # it reads captions and tags, and makes none
+
     def __init__(self, folder: str | os.PathLike[str], *, threads: int | None = None) -> None:
         try:
             import onnxruntime
@@ -46,7 +49,7 @@ class OnnxModel(Predicts):
         path = Path(folder)
         for name in ("model.onnx", "runtime.json", "tokenizer.json"):
             if not (path / name).is_file():
-                raise InputError(f"{path}: no {name}; give a folder written by 'dpe-mner export'")
+                raise InputError(f"{path}: no {name}; give a folder written by 'dpe-mner export', or {_TORCH}")
         self.card: dict[str, Any] = json.loads((path / "runtime.json").read_text(encoding="utf-8"))
         if self.card.get("format") != FORMAT:
             raise InputError(f"{path}/runtime.json: format {self.card.get('format')}, expected {FORMAT}; export anew")
@@ -70,6 +73,16 @@ class OnnxModel(Predicts):
         self.noise = np.array(self.card["noise"], dtype=np.float32)
         self.taken = {given.name for given in self.session.get_inputs()}
 
+    @property
+    def labels(self) -> list[str]:
+        """Entity types, in the order of the classes 1 .. C-1."""
+        return list(self.card["labels"])
+
+    @property
+    def usual(self) -> tuple[int, int]:
+        """Steps and spans, which the export fixed."""
+        return self.card["steps"], self.card["spans"]
+
     def predictions(self, posts: Iterable[Post], options: PredictionOptions) -> Iterator[Prediction]:
         """Predictions in input order.
 
@@ -77,9 +90,7 @@ class OnnxModel(Predicts):
             InputError: If the options ask for what an export cannot do.
         """
         self._refuse(options)
-        return predictions_of(
-            posts, self._batch, pieces=self.pieces, labels=self.card["labels"], batch_size=options.batch_size
-        )
+        return predictions_of(posts, self._batch, pieces=self.pieces, labels=self.labels, batch_size=options.batch_size)
 
     def _refuse(self, options: PredictionOptions) -> None:
         fixed = {
@@ -91,9 +102,7 @@ class OnnxModel(Predicts):
         }
         for asked, differs in fixed.items():
             if differs:
-                raise InputError(
-                    f"{asked}: fixed in an exported model; it needs PyTorch: pip install 'dpe-mner[torch]'"
-                )
+                raise needs_torch(f"{asked}: fixed in an exported model, which")
 
     def _batch(self, windows: Sequence[Window]) -> list[list[Row]]:
         lengths = np.array([len(window.words) for window in windows], dtype=np.int64)

@@ -12,8 +12,9 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
-from dpe_mner.checkpoint import check_labels, load_checkpoint, save_checkpoint
+from dpe_mner.checkpoint import load_checkpoint, save_checkpoint
 from dpe_mner.data.dataset import Dataset, load_dataset
+from dpe_mner.data.gold import check_labels
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.run import require_labels
 from dpe_mner.model import DPEMNERModel
@@ -65,7 +66,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
         transformers_logging.disable_progress_bar()
     model = DPEMNERModel.from_encoder(resolve_encoder(recipe.encoder), labels=labels, settings=recipe.settings)
     for data in (training_data, validation_data):
-        check_labels(data.labels, model, where=data.path)
+        check_labels(data.labels, model.labels, where=data.path)
     attach_pictures(recipe, model)
     assert model.pieces is not None
     examples = make_examples(training_data.posts, model.pieces, labels, model.pictures)

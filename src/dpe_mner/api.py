@@ -1,0 +1,187 @@
+"""What users call: load a model, evaluate one, train one. The commands call these too.
+
+Everything that needs PyTorch is imported when it is first asked for: the command line must answer at once, and
+prediction with an exported graph needs none of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from dpe_mner.errors import InputError, needs_torch
+
+if TYPE_CHECKING:
+    from dpe_mner.evaluation.score import Report
+    from dpe_mner.model import DPEMNERModel
+    from dpe_mner.onnx.runtime import OnnxModel
+
+Backend = Literal["auto", "torch", "onnx"]
+
+
+@overload
+def load(
+    name: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    picture_models: Mapping[str, str] | None = None,
+    int8: bool = False,
+    dtype: str = "float32",
+    backend: Literal["auto", "torch"] = "auto",
+) -> DPEMNERModel: ...
+
+
+@overload
+def load(name: str | os.PathLike[str] | None = None, *, backend: Literal["onnx"]) -> OnnxModel: ...
+
+
+def load(
+    name: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    picture_models: Mapping[str, str] | None = None,
+    int8: bool = False,
+    dtype: str = "float32",
+    backend: Backend = "auto",
+) -> DPEMNERModel | OnnxModel:
+    """Load a model ready to predict.
+
+    Args:
+        name: Folder or hub id; the bundled model when not given.
+        device: ``cpu`` (default), ``cuda``, ...
+        picture_models: Where the models lie that read pictures, by kind, e.g. ``{"grid": "folder"}``; the names the
+            checkpoint remembers when not given. More choices: :meth:`DPEMNERModel.use_pictures`.
+        int8: Quantise the text encoder, on a CPU: faster, for some F1, and a post's answer may then differ with its
+            company in a batch.
+        dtype: ``float32``, or ``bfloat16`` or ``float16`` to compute in half precision: faster on a GPU, and scores
+            differ in the third digit.
+        backend: ``torch``; ``onnx``, which starts faster and needs no PyTorch, and predicts only; ``auto`` takes
+            PyTorch where it is installed.
+
+    Returns:
+        The model with its tokenizer, in evaluation mode.
+
+    Raises:
+        InputError: If the checkpoint is missing, foreign or damaged, or something it takes is not installed.
+    """
+    if backend not in ("auto", "torch", "onnx"):
+        raise InputError(f"backend {backend!r}: expected auto, torch or onnx")
+    light = backend == "onnx" or (backend == "auto" and not torch_is_installed())
+    if light:
+        asked = {
+            f"device={device!r}": device not in (None, "cpu"),
+            "picture_models": bool(picture_models),
+            "int8": int8,
+            f"dtype={dtype!r}": dtype != "float32",
+        }
+        for argument, given in asked.items():
+            if given:
+                raise needs_torch(argument)
+        from dpe_mner.hub import bundled_folder, checkpoint_folder
+        from dpe_mner.onnx.runtime import OnnxModel
+
+        return OnnxModel(bundled_folder() if name is None else checkpoint_folder(name))
+    if not torch_is_installed():
+        raise needs_torch("backend='torch'")
+    from dpe_mner.checkpoint import load_checkpoint
+
+    model = load_checkpoint(None if name is None else str(name), device=device, dtype=dtype)
+    if int8:
+        from dpe_mner.quantize import quantize_int8
+
+        quantize_int8(model)
+    if picture_models:
+        model.use_pictures(models=picture_models)
+    return model
+
+
+def torch_is_installed() -> bool:
+    """Whether PyTorch and transformers can be imported here."""
+    try:
+        return find_spec("torch") is not None and find_spec("transformers") is not None
+    except ValueError:  # a module that was imported without a specification, or made unimportable
+        return False
+
+
+def evaluate(
+    data: str | os.PathLike[str],
+    *,
+    model: DPEMNERModel | OnnxModel | str | os.PathLike[str] | None = None,
+    visual_text: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    spans: int | None = None,
+    batch_size: int = 64,
+    quiet: bool = True,
+) -> Report:
+    """Strict precision, recall and F1 on labelled posts.
+
+    Args:
+        data: CoNLL or JSONL file.
+        model: A model, or the folder or hub id of one; the bundled model when not given.
+        visual_text: JSONL with ``image_id``, ``caption`` and ``tags``, joined by post id.
+        images: Folder that image paths are relative to.
+        label_map: Labels of the data to rename, old to new.
+        seed: Of the starting noise.
+        steps: Reasoning steps gamma.
+        spans: Noisy spans N.
+        batch_size: Posts computed together.
+        quiet: No progress bar.
+
+    Returns:
+        Scores overall and by type; ``as_dict()`` is what ``dpe-mner evaluate --json`` writes of them.
+
+    Raises:
+        InputError: If the data are missing, unlabelled, or hold labels that the model does not know.
+    """
+    from dpe_mner.data.dataset import load_dataset
+    from dpe_mner.data.gold import check_labels
+    from dpe_mner.evaluation.run import evaluate_posts, require_labels
+    from dpe_mner.pipeline import PredictionOptions, Predicts
+
+    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size)
+    dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=label_map)
+    require_labels(dataset)
+    loaded = model if isinstance(model, Predicts) else load(model)
+    check_labels(dataset.labels, loaded.labels, where=str(data))
+    return evaluate_posts(loaded, dataset.posts, options, quiet=quiet)
+
+
+def train(
+    recipe: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    output: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    log: Callable[[str], None] | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train a model from a recipe; checkpoint, metrics, curves and model card lie in the output folder after.
+
+    Args:
+        recipe: YAML file.
+        overrides: ``key=value`` of the recipe: ``["training.epochs=3", "data.folder=posts"]``.
+        output: Folder of the run; the recipe's when not given.
+        resume: Go on from the last finished epoch.
+        log: Receives a line as things happen.
+        progress: Show a progress bar.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        InputError: If recipe or data are wrong, or what training takes is not installed.
+    """
+    from pathlib import Path
+
+    given = [*overrides, *([f"output={os.fspath(output)}"] if output is not None else [])]
+    try:
+        from dpe_mner.training.recipe import load_recipe
+        from dpe_mner.training.run import train as run
+    except ImportError as error:
+        raise InputError(f"training needs {error.name}; run pip install 'dpe-mner[train]'") from None
+    return run(load_recipe(Path(recipe), given), resume=resume, log=log or (lambda line: None), progress=progress)
