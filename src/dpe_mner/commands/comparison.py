@@ -104,11 +104,15 @@ def hold(
     Raises:
         InputError: If the other model cannot be used, or there is nothing to take away or to exchange.
     """
+    from dpe_mner.errors import needs_torch
     from dpe_mner.evaluation.exchanged import exchanged
     from dpe_mner.evaluation.without import without
+    from dpe_mner.onnx.runtime import OnnxModel
 
     reads = model.pictures is not None
     if question.control is not None:
+        if isinstance(model, OnnxModel):
+            raise needs_torch(f"--control {question.control}")
         return _mean_state(model, posts, options, quiet=quiet)
     if question.against is not None:
         rival = load(None if question.against == BUNDLED else question.against)
