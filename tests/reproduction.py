@@ -10,7 +10,7 @@ from conftest import VALID, jsonl
 
 from dpe_mner.baselines.build import KINDS
 from dpe_mner.data.gold import gold_of_posts
-from dpe_mner.evaluation.score import score
+from dpe_mner.evaluation.score import count, score
 
 GOLD = gold_of_posts(VALID)
 
@@ -56,3 +56,10 @@ class FakeTrainer:
 
 def quiet(_: str) -> None:
     pass
+
+
+def counts_of(*posts):
+    """Counts of posts given as (correct, predicted, gold)."""
+    gold = [{(k, k + 1, "X") for k in range(g)} for _, _, g in posts]
+    found = [[(k, k + 1, "X") for k in range(c)] + [(90 + k, 99, "X") for k in range(p - c)] for c, p, _ in posts]
+    return count(gold, found, ["X"])

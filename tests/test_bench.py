@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from test_cli import assert_refused, run
+from helpers import assert_refused, run
 
 from dpe_mner import InputError
 from dpe_mner.bench.clock import in_turns, percentile

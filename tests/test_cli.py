@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import subprocess
 import sys
-import traceback
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-import torch
 from conftest import FAST, POSTS, conll, jsonl
+from helpers import assert_refused, lines_of, run
 from yaml import safe_dump
 
-from dpe_mner.commands.main import main
-
 KEYS = {"text", "label", "start", "end", "word_start", "word_end", "score"}
-
-
-@dataclass
-class Finished:
-    """What a command left behind, as :func:`subprocess.run` tells it."""
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-
-
-def run(*arguments, stdin: bytes = b"", cwd=None) -> Finished:
-    """The command in this process: importing PyTorch anew for every call would take most of the tests' time."""
-    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for name in ("out", "err")}
-    given = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
-    place, threads = os.getcwd(), torch.get_num_threads()
-    code = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["dpe-mner", *map(str, arguments)])
-        patch.setattr(sys, "stdin", given)
-        patch.setattr(sys, "stdout", streams["out"])
-        patch.setattr(sys, "stderr", streams["err"])
-        if cwd is not None:
-            patch.chdir(cwd)
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
-        except BaseException:
-            traceback.print_exc(file=streams["err"])
-            code = 1
-        finally:
-            torch.set_num_threads(threads)
-    assert os.getcwd() == place
-    return Finished(code, *(streams[name].buffer.getvalue() for name in ("out", "err")))
 
 
 def test_the_installed_command_is_a_process_of_its_own():
@@ -63,20 +23,6 @@ def test_the_installed_command_is_a_process_of_its_own():
     assert refused.returncode == 2
     assert "missing.jsonl" in refused.stderr
     assert "Traceback" not in refused.stderr
-
-
-def lines_of(output: bytes):
-    return [json.loads(line) for line in output.decode().splitlines()]
-
-
-def assert_refused(result, *words):
-    """Exit 2 with a line that says what and what to do; never a traceback."""
-    error = result.stderr.decode()
-    assert result.returncode == 2, error
-    assert "Traceback" not in error
-    for word in words:
-        assert word in error
-    return error
 
 
 def test_one_post_from_flags(saved_model):

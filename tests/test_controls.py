@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import POSTS, conll, jsonl
+from helpers import assert_refused, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import assert_refused, run
 
 from dpe_mner import InputError, Post
 from dpe_mner.commands.comparison import Question, hold

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 from conftest import POSTS, conll
+from helpers import assert_refused, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import assert_refused, run
 
 from dpe_mner import InputError, Post
 from dpe_mner.data.words import join_words, split_text

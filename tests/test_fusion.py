@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import POSTS, batch_of
-from test_network import image_features
+from helpers import image_features
 from torch.nn import functional
 
 from dpe_mner.evaluation.mean_state import constant_state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import POSTS, batch_of
+from helpers import image_features
 from transformers import AutoModel
 
 from dpe_mner.errors import InputError
@@ -13,13 +14,6 @@ from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.relevance import RelevanceGate
 from dpe_mner.representations.text import pool_pieces
 from dpe_mner.types import Post
-
-
-def image_features(posts, present):
-    generator = torch.Generator().manual_seed(3)
-    coarse = [torch.randn(4, 10, generator=generator) for _ in posts]
-    fine = [torch.randn(6, 6, generator=generator) for _ in posts]
-    return [(c, f) if there else (None, None) for c, f, there in zip(coarse, fine, present, strict=True)]
 
 
 @pytest.mark.parametrize("kind", ["bert", "bert-uncased", "roberta", "electra"])

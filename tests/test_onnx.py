@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 from conftest import LABELS, POSTS, settings_with
-from test_cli import assert_refused, run
+from helpers import assert_refused, run
 
 from dpe_mner import InputError, Post
 from dpe_mner.model import DPEMNERModel

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import POSTS, conll, jsonl
-from test_cli import assert_refused, lines_of, run
+from helpers import assert_refused, lines_of, run
 
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.words import words_of

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import FAST, LABELS, POSTS, conll, settings_with
-from test_cli import lines_of, run
+from helpers import lines_of, run
 from vision import MAKERS, encoded, picture, write_picture
 
 import dpe_mner

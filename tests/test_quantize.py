@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import POSTS, batch_of
-from test_cli import lines_of, run
+from helpers import lines_of, run
 
 import dpe_mner
 from dpe_mner import InputError

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import POSTS, VALID, jsonl
-from reproduction import FakeTrainer, fake_run, quiet
+from reproduction import FakeTrainer, counts_of, fake_run, quiet
 from rich.console import Console
-from test_reproduce_tables import counts_of
 
 from dpe_mner import InputError
 from dpe_mner.commands.reproduce import _show_grid

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 from conftest import VALID
-from reproduction import FakeTrainer, quiet
-from test_cli import assert_refused, run
+from helpers import assert_refused, run
+from reproduction import FakeTrainer, counts_of, quiet
 
 from dpe_mner import InputError
-from dpe_mner.evaluation.score import count
 from dpe_mner.reproduce import runner
 from dpe_mner.reproduce.notes import notes_of
 from dpe_mner.reproduce.render import _signed, as_csv, as_dict, as_markdown, make_grid
@@ -29,13 +28,6 @@ ROWS = rows_of(TABLES.values())
 
 
 # Figures
-
-
-def counts_of(*posts):
-    """Counts of posts given as (correct, predicted, gold)."""
-    gold = [{(k, k + 1, "X") for k in range(g)} for _, _, g in posts]
-    found = [[(k, k + 1, "X") for k in range(c)] + [(90 + k, 99, "X") for k in range(p - c)] for c, p, _ in posts]
-    return count(gold, found, ["X"])
 
 
 def test_mean_spread_and_difference_over_shared_seeds():

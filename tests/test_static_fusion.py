@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import POSTS, batch_of
-from test_network import image_features
+from helpers import image_features
 
 from dpe_mner.fusion.static import StaticFusion
 from dpe_mner.fusion.visual import GrainStates, VisualStates

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import assert_refused, run
-from vision import MAKERS, write_picture
+from helpers import assert_refused, run
+from vision import MAKERS, extract, write_picture
 
 from dpe_mner import InputError
-from dpe_mner.pictures.extract import Extractor, picture_files
 from dpe_mner.pictures.imports import captions_of, read_crop_index, tags_of
 from dpe_mner.pictures.kinds import Detection, Regions
 from dpe_mner.pictures.reader import PictureReader
@@ -53,14 +52,6 @@ def folder(tmp_path) -> Path:
     (images / "broken.jpg").write_bytes(b"no picture")
     (images / "notes.txt").write_text("not looked at")
     return images
-
-
-def extract(settings, folder, path, **options):
-    store = PictureStore(path, write=True)
-    try:
-        return Extractor(PictureReader(settings), store, folder, batch_size=2, **options)(picture_files(folder))
-    finally:
-        store.close()
 
 
 def test_everything_comes_back(tmp_path):
@@ -220,7 +211,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_half_written(settings, folder, 
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from dpe_mner.settings import PictureSettings\nfrom test_store import extract\n"
+        "from dpe_mner.settings import PictureSettings\nfrom vision import extract\n"
         "settings = PictureSettings.model_validate_json(sys.argv[1])\n"
         "print('go', flush=True)\n"
         "extract(settings, Path(sys.argv[2]), Path(sys.argv[3]))\n"

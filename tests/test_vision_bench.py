@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from test_cli import assert_refused, run
+from helpers import assert_refused, run
 
 from dpe_mner.bench.vision.answers import stated, write_stated
 from dpe_mner.bench.vision.made_up import CUES, LABELS, TASKS, made_up

@@ -38,6 +38,10 @@ from transformers import (
     ViTModel,
 )
 
+from dpe_mner.pictures.extract import Extractor, picture_files
+from dpe_mner.pictures.reader import PictureReader
+from dpe_mner.pictures.store import PictureStore
+
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"}
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 SQUARE = {"height": 64, "width": 64}
@@ -187,3 +191,12 @@ MAKERS = {
     "resnet": resnet, "convnext": convnext, "vit": vit, "clip": clip, "detr": detr, "blip": blip, "owl": owl,
     "dino": dino,
 }  # fmt: skip
+
+
+def extract(settings, folder, path, **options):
+    """Extract all pictures of a folder into the store of that path."""
+    store = PictureStore(path, write=True)
+    try:
+        return Extractor(PictureReader(settings), store, folder, batch_size=2, **options)(picture_files(folder))
+    finally:
+        store.close()
