@@ -190,7 +190,7 @@ def test_help_loads_no_heavy_library():
 
 def test_html_pages_escape_what_users_wrote(saved_model):
     from dpe_mner import Entity, Post, load
-    from dpe_mner.explain.page import explanation_page
+    from dpe_mner.pages.reasoning import explanation_page
 
     text = "<script>alert(1)</script> Kevin"
     posts = [Post(text=text, caption="<b>x</b>")]

@@ -13,12 +13,12 @@ from dpe_mner import InputError, Post
 from dpe_mner.data.words import words_of
 from dpe_mner.explain.collect import Explanation, ground
 from dpe_mner.explain.influence import LEAST_INFLUENCE, span_influence
-from dpe_mner.explain.page import explanation_page
 from dpe_mner.fusion.attention import TransformerLayer
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.direct import DirectTransformer
 from dpe_mner.fusion.rollout import attention_weights, visual_rollout
 from dpe_mner.model import DPEMNERModel
+from dpe_mner.pages.reasoning import explanation_page
 from dpe_mner.pictures.kinds import Detection, PictureParts, Regions
 from dpe_mner.reasoning.grounding import LEAST_LIFT, FineAttention, Source, best_source, fine_attention
 from dpe_mner.representations.collate import collate

@@ -19,13 +19,13 @@ from helpers import assert_refused, lines_of, run
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.words import words_of
 from dpe_mner.evaluation.analysis import analyse
-from dpe_mner.evaluation.page import error_page
 from dpe_mner.evaluation.run import Answers
 from dpe_mner.explain import collect
-from dpe_mner.explain.html import Mark, colour_of, pieces_of
-from dpe_mner.explain.page import explanation_page
-from dpe_mner.explain.picture import shown_picture
 from dpe_mner.explain.sources import counting, idle, source_weights
+from dpe_mner.pages.errors import error_page
+from dpe_mner.pages.html import Mark, colour_of, pieces_of
+from dpe_mner.pages.picture import shown_picture
+from dpe_mner.pages.reasoning import explanation_page
 from dpe_mner.reasoning.grounding import best_source
 from dpe_mner.types import Entity, Grounding, LabelledSpan, Post, Prediction, ReasoningStep
 

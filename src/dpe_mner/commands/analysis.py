@@ -13,8 +13,8 @@ from rich.table import Table
 
 from dpe_mner.commands.places import check_place, write_text
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.plot import ENDINGS
-from dpe_mner.figures import require_matplotlib
+from dpe_mner.pages.figures import require_matplotlib
+from dpe_mner.pages.scores import ENDINGS
 
 if TYPE_CHECKING:
     from dpe_mner.evaluation.analysis import ErrorAnalysis
@@ -67,7 +67,7 @@ def show_analysis(
         What to add to ``--json``.
     """
     from dpe_mner.evaluation.analysis import counts_as_dict
-    from dpe_mner.evaluation.page import error_page
+    from dpe_mner.pages.errors import error_page
 
     added: dict[str, Any] = {}
     if errors:

@@ -102,7 +102,7 @@ def bench(
     result = measured(only or PARTS, log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
     _write(json_, result)
     if plot is not None:
-        from dpe_mner.bench.plot import plot_scaling
+        from dpe_mner.pages.scaling import plot_scaling
 
         plot_scaling(result["scaling_ms"], plot)
     _show(result)

@@ -43,7 +43,7 @@ def demo(
         return
     predictions = loaded.predict(posts, explain=True, steps=_SHOWN_STEPS)
     _show(posts, [prediction.entities for prediction in predictions], quiet=quiet)
-    from dpe_mner.explain.page import explanation_page
+    from dpe_mner.pages.reasoning import explanation_page
 
     page = explanation_page(posts, predictions, title="DPE-MNER: how the entities of each post came about")
     write_text(output, page)

@@ -34,7 +34,7 @@ from dpe_mner.commands.options import (
 from dpe_mner.commands.places import write_text
 from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.plot import STEPS, plot_scores
+from dpe_mner.pages.scores import STEPS, plot_scores
 from dpe_mner.types import Post
 
 if TYPE_CHECKING:

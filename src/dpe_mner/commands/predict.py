@@ -37,8 +37,8 @@ from dpe_mner.errors import InputError
 from dpe_mner.types import Post, Prediction
 
 if TYPE_CHECKING:
-    from dpe_mner.explain.stream import PagedPredictor
     from dpe_mner.model import DPEMNERModel
+    from dpe_mner.pages.stream import PagedPredictor
 
 
 def register(app: typer.Typer) -> None:
@@ -124,7 +124,7 @@ def predict(
 
 
 def _paged(model: DPEMNERModel) -> PagedPredictor:
-    from dpe_mner.explain.stream import PagedPredictor
+    from dpe_mner.pages.stream import PagedPredictor
     from dpe_mner.predictor import Predictor
 
     assert model.pieces is not None

@@ -86,7 +86,7 @@ def _answers(
     pictures = getattr(model, "pictures", None)
     if pictures is None:
         return model.predictions(posts, options), list(posts)
-    from dpe_mner.explain.picture import RememberingSource
+    from dpe_mner.explain.remembering import RememberingSource
     from dpe_mner.model import DPEMNERModel
 
     assert isinstance(model, DPEMNERModel)

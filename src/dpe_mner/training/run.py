@@ -18,8 +18,8 @@ from dpe_mner.data.gold import check_labels
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.run import require_labels
 from dpe_mner.model import DPEMNERModel
+from dpe_mner.pages.curves import plot_curves
 from dpe_mner.pictures.kinds import KINDS
-from dpe_mner.training.curves import plot_curves
 from dpe_mner.training.examples import make_examples
 from dpe_mner.training.folder import (
     HISTORY,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpe_mner.figures import require_matplotlib, save_figure
+from dpe_mner.pages.figures import require_matplotlib, save_figure
 
 if TYPE_CHECKING:
     from dpe_mner.evaluation.score import Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dpe_mner.figures import require_matplotlib, save_figure
+from dpe_mner.pages.figures import require_matplotlib, save_figure
 
 
 def plot_scaling(table: Mapping[str, Mapping[str, float]], path: Path) -> None:

@@ -9,8 +9,8 @@ from dpe_mner.evaluation.analysis import ErrorAnalysis, JudgedPost
 from dpe_mner.evaluation.compare import VERDICTS
 from dpe_mner.evaluation.errors import KINDS, Counts, Outcome, length_name
 from dpe_mner.evaluation.score import Labelled
-from dpe_mner.explain.html import Mark, render
-from dpe_mner.explain.picture import ShownPicture, shown_picture
+from dpe_mner.pages.html import Mark, render
+from dpe_mner.pages.picture import ShownPicture, shown_picture
 from dpe_mner.types import Prediction
 
 MOST_POSTS = 1000  # on a page

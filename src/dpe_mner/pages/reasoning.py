@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dpe_mner.explain.html import Mark, render
 from dpe_mner.explain.influence import LEAST_INFLUENCE
-from dpe_mner.explain.picture import ShownPicture, shown_picture
 from dpe_mner.explain.sources import SOURCES, SourceWeights, counting, idle, source_weights
+from dpe_mner.pages.html import Mark, render
+from dpe_mner.pages.picture import ShownPicture, shown_picture
 from dpe_mner.types import Entity, Grounding, Post, Prediction, ReasoningStep
 
 MOST_POSTS = 200  # on a page; with a picture each they make some ten megabytes
@@ -80,7 +80,7 @@ def explanation_page(
     """
     shown = [_shown(post, prediction, fetch_urls) for post, prediction in zip(posts, predictions, strict=True)]
     return render(
-        "explanation.html.jinja",
+        "reasoning.html.jinja",
         title=title,
         posts=shown,
         names=_NAMES,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from dpe_mner.explain.page import MOST_POSTS, explanation_page
-from dpe_mner.explain.picture import RememberingSource
+from dpe_mner.explain.remembering import RememberingSource
+from dpe_mner.pages.reasoning import MOST_POSTS, explanation_page
 from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.predictor import Predictor
 from dpe_mner.types import Post, Prediction

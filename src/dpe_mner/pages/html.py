@@ -65,14 +65,14 @@ def colour_of(label: str) -> int:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of ``assets/``; every value is escaped, for posts, captions and file names come from anywhere.
+    """Fill a template of ``templates/``; every value is escaped, for posts, captions and file names come from anywhere.
 
     Args:
         template: Its file name.
         values: What it shows.
     """
     environment = Environment(
-        loader=PackageLoader("dpe_mner", "assets"),
+        loader=PackageLoader("dpe_mner", "pages/templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,0 +1,1 @@
+"""Every HTML page and every plot; what they show is computed elsewhere."""
