@@ -54,13 +54,8 @@ def main() -> None:
     validator(model)
     print(f"{len(posts)} posts, {arguments.threads} threads; F1 with a threshold calibrated for each row")
     for name, reasoning, encoder in CHOICES:
-        model.config.with_settings(
-            kept.model_copy(
-                update={
-                    "reasoning": kept.reasoning.model_copy(update=reasoning),
-                    "encoder": kept.encoder.model_copy(update=encoder),
-                }
-            )
+        model.configure(
+            reasoning=kept.reasoning.model_copy(update=reasoning), encoder=kept.encoder.model_copy(update=encoder)
         )
         bare = encoder_alone()  # beside each row, so that a drifting machine touches both alike
         started = time.perf_counter()

@@ -31,15 +31,14 @@ def in_file_order(windows: Sequence[Window], batch_size: int, images: Any = None
 @contextmanager
 def paper_setting(model: DPEMNERModel) -> Iterator[None]:
     """All encoder layers for captions and no batches by length, while it lasts."""
-    kept, grouped = model.settings, predictor.batches_of_like_shape
-    encoder = kept.encoder.model_copy(update={"caption_layers": None})
-    model.config.with_settings(kept.model_copy(update={"encoder": encoder}))
+    kept, grouped = model.settings.encoder, predictor.batches_of_like_shape
+    model.configure(encoder={"caption_layers": None})
     predictor.batches_of_like_shape = in_file_order  # type: ignore[assignment]
     try:
         yield
     finally:
         predictor.batches_of_like_shape = grouped
-        model.config.with_settings(kept)
+        model.configure(encoder=kept)
 
 
 def main() -> None:

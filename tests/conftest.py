@@ -45,15 +45,14 @@ FAST = {
     "fusion": {
         "heads": 4,
         "mlp_ratio": 1.0,
-        "relevance_rank": 8,
         "coarse_image_size": 10,
         "fine_image_size": 6,
         "relative_positions": 4,
         "visual_neighbours": 1,
         "weights_on": "attention",
     },
-    "heads": {"variant": "pointer", "span_pooling": "mean+ends", "tagging": True, "self_conditioning": True},
-    "loss": {"unroll": 2, "pure_noise_share": 0.5},
+    "heads": {"variant": "pointer", "self_conditioning": True},
+    "loss": {"tagging": 1.0, "unroll": 2, "pure_noise_share": 0.5},
     "reasoning": {"steps": 3, "start": "quasi", "time_power": 2.0, "combine": "mean", "eta": 0.0},
 }
 

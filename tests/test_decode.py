@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS, POSTS, batch_of
+from conftest import POSTS, batch_of
 
 from dpe_mner.decoding.candidates import Candidates, choose, merge_steps, rows_of, sort_candidates
 from dpe_mner.predictor import decode_trace
@@ -97,7 +97,7 @@ def test_the_setting_says_how_steps_are_combined(build):
         steps = [step_candidates(s.output, model.settings.heads).on_host() for s in trace.steps]
         merged = merge_steps(steps, combine=combine)
         scores[combine] = merged.scores[0, 0]
-        assert decode_trace(model, trace, threshold=0.0) == rows_of(merged, choose(merged, np.zeros(len(LABELS) + 1)))
+        assert decode_trace(model, trace, threshold=0.0) == rows_of(merged, choose(merged, 0.0))
     assert scores["max"] >= scores["last"]
     assert len({float(score) for score in scores.values()}) > 1
 
@@ -136,7 +136,7 @@ def test_choice_equals_the_greedy_loop(seed):
     spans = torch.stack([torch.stack([p[0], p[1]], -1) for p in posts]).numpy()
     labels, scores = (torch.stack([p[k] for p in posts]).numpy() for k in (2, 3))
     found = sort_candidates(Candidates(spans, labels, scores))
-    chosen = choose(found, np.full(4, 0.2))
+    chosen = choose(found, 0.2)
     for post, (left, right, label, score) in enumerate(posts):
         rows = list(zip(left.tolist(), right.tolist(), label.tolist(), score.tolist(), strict=True))
         ours = [
@@ -146,7 +146,6 @@ def test_choice_equals_the_greedy_loop(seed):
         assert sorted(ours) == greedy(rows, float(torch.tensor(0.2)))
 
 
-def test_thresholds_go_by_class():
-    found = sort_candidates(candidates((0, 0, 1, 0.5), (2, 2, 2, 0.5)))
-    chosen = choose(found, np.array([0.0, 0.6, 0.4]))
-    assert found.labels[0][chosen[0]].tolist() == [2]
+def test_a_candidate_needs_the_threshold():
+    found = sort_candidates(candidates((0, 0, 1, 0.5), (2, 2, 2, 0.6), (4, 4, 1, 0.6)))
+    assert found.labels[0][choose(found, 0.6)[0]].tolist() == [2, 1]

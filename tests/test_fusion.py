@@ -18,6 +18,7 @@ from dpe_mner.fusion.direct import DirectTransformer
 from dpe_mner.fusion.relevance import RelevanceGate
 from dpe_mner.fusion.span_aggregator import RelativePositions, SpanAggregator
 from dpe_mner.fusion.visual import Neighbours
+from dpe_mner.objective.losses import doubt_loss
 from dpe_mner.types import Post
 
 EXCHANGES = ["direct", "parallel", "text-first"]
@@ -394,7 +395,9 @@ def test_a_caption_reads_its_neighbours_where_the_settings_say_so(build):
 def test_doubt_of_a_gate_by_hand_teaches_the_gate_alone():
     gate = RelevanceGate(width=4, rank=4)
     cosines = torch.tensor([[0.5, 0.1, 0.9], [0.2, -0.1, 0.9], [0.9, 0.9, 0.9]], requires_grad=True)
-    doubt = gate.doubt(cosines * gate.scale, torch.tensor([True, True, False]))
+    gate.logits = lambda x, y: cosines * gate.scale
+    pairs = gate.pairs(cosines, cosines, torch.tensor([True, True, False]))
+    doubt = doubt_loss(pairs.odds, pairs.present)
     slope, offset = gate.slope.item(), gate.offset.item()
     odds = [slope * 0.5 + offset, slope * -0.1 + offset, -(slope * 0.1 + offset), -(slope * 0.2 + offset)]
     own, other = (-functional.logsigmoid(torch.tensor(pair)).mean() for pair in (odds[:2], odds[2:]))
@@ -403,18 +406,19 @@ def test_doubt_of_a_gate_by_hand_teaches_the_gate_alone():
     assert cosines.grad is None or not cosines.grad.any()
     assert gate.slope.grad
     assert gate.offset.grad
-    assert gate.doubt(cosines * gate.scale, torch.tensor([True, False, False])).item() == 0
+    assert doubt_loss(pairs.odds, torch.tensor([True, False, False])).item() == 0
 
 
 def test_a_gate_that_cannot_tell_pairs_apart_is_a_half_and_one_that_can_is_sure():
-    generator = torch.Generator().manual_seed(0)
+    generator, every = torch.Generator().manual_seed(0), torch.ones(16, dtype=torch.bool)
     for apart in (0.0, 0.4):
         gate = RelevanceGate(width=4, rank=4)
         optimizer = torch.optim.Adam([gate.slope, gate.offset], lr=0.1)
         for _ in range(300):
             cosines = 0.3 + 0.1 * torch.randn(16, 16, generator=generator) + apart * torch.eye(16)
             optimizer.zero_grad()
-            gate.doubt(cosines * gate.scale, torch.ones(16, dtype=torch.bool)).backward()
+            gate.logits = lambda x, y, of=cosines, scale=gate.scale: of * scale
+            doubt_loss(gate.pairs(cosines, cosines, every).odds, every).backward()
             optimizer.step()
         own, other = (torch.sigmoid(gate.slope * c + gate.offset).item() for c in (0.3 + apart, 0.3))
         assert (0.35 < own < 0.65) if apart == 0 else (own > 0.9 and other < 0.1)

@@ -29,13 +29,12 @@ SETTINGS = {
     "fusion": {
         "heads": 4,
         "mlp_ratio": 1.0,
-        "relevance_rank": 8,
         "coarse_image_size": 10,
         "fine_image_size": 6,
         "exchange": "direct",
         "weights_on": "attention",
     },
-    "heads": {"variant": "pointer", "span_pooling": "mean+ends", "self_conditioning": True},
+    "heads": {"variant": "pointer", "self_conditioning": True},
     "reasoning": {"steps": 2, "start": "quasi", "eta": 0.0},
 }
 POST = Post(text="Kevin Durant enters Oracle Arena", caption="a player walks in", tags=("ball", "cup"))
@@ -351,10 +350,9 @@ def test_sharp_attention_grounds_entities_with_their_own_relevance(make):
 
 
 EXCHANGES = [
-    {"exchange": "direct", "direct_layers": 1},
-    {"exchange": "direct", "direct_layers": 2},
+    {"exchange": "direct"},
     {"exchange": "bottleneck", "bottleneck_order": "parallel"},
-    {"exchange": "bottleneck", "bottleneck_order": "text-first", "bottleneck_layers": 3},
+    {"exchange": "bottleneck", "bottleneck_order": "text-first"},
 ]
 
 

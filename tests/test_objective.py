@@ -11,7 +11,6 @@ from dpe_mner.objective.losses import alignment_loss, entity_loss, tagging_loss
 from dpe_mner.objective.matcher import HungarianMatcher, matching_cost
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.representations.batch import GoldSpans
-from dpe_mner.settings import LossSettings
 
 
 def random_output(B, N, M, C, seed=0, lengths=None):
@@ -91,7 +90,7 @@ def test_entity_loss_is_finite_and_differentiable_everywhere(variant):
         gold = gold_of([[(0, 5, 1)], [], [(2, 2, 3)]], 6)
         typed = ReasoningOutput(leaves[0].float(), leaves[1].float(), leaves[2].float())
         assigned = HungarianMatcher()(typed, gold)
-        loss = entity_loss(typed, gold, assigned, variant=variant, weights=LossSettings())
+        loss = entity_loss(typed, gold, assigned, variant=variant)
         loss.backward()
         assert torch.isfinite(loss)
         assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
@@ -112,8 +111,8 @@ def test_entity_loss_by_hand(variant):
     types = -sum(float(output.types[0, n].log_softmax(-1)[c]) for n, c in ((0, 2), (1, 0), (2, 1))) / 3
     matched = ((0, 1, 1), (2, 0, 2))
     boundaries = sum(boundary(left[n], first) + boundary(right[n], last) for n, first, last in matched) / 2
-    loss = entity_loss(output, gold, assigned, variant=variant, weights=LossSettings(boundary=0.5, type=2.0))
-    assert float(loss) == pytest.approx(2 * types + 0.5 * boundaries, rel=1e-5)
+    loss = entity_loss(output, gold, assigned, variant=variant)
+    assert float(loss) == pytest.approx(types + boundaries, rel=1e-5)
 
 
 def test_a_batch_without_any_entity_still_teaches_no_entity():
@@ -121,7 +120,7 @@ def test_a_batch_without_any_entity_still_teaches_no_entity():
     types = output.types.clone().requires_grad_()
     gold = gold_of([[], []], 5)
     typed = ReasoningOutput(output.left, output.right, types)
-    loss = entity_loss(typed, gold, HungarianMatcher()(typed, gold), variant="pointer", weights=LossSettings())
+    loss = entity_loss(typed, gold, HungarianMatcher()(typed, gold), variant="pointer")
     loss.backward()
     assert float(loss) == pytest.approx(float(-types.log_softmax(-1)[..., 0].mean()), rel=1e-5)
     assert types.grad.abs().sum() > 0

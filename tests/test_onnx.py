@@ -26,7 +26,7 @@ SETTINGS = {
     "reasoning": {"steps": 2, "spans_per_word": 1.0},
     "encoder": {"word_shapes": True, "window_words": 16, "window_overlap": 4, "caption_words": True},
     "fusion": {"visual_neighbours": 1},
-    "decision": {"threshold": 0.0, "label_thresholds": {"PER": 0.001}},
+    "decision": {"threshold": 0.001},
 }
 
 
@@ -77,14 +77,13 @@ def test_texts_words_and_nothing(original, folder):
 
 @pytest.mark.parametrize("combine", ["last", "max"])
 def test_steps_are_combined_as_the_model_combines_them(original, folder, combine):
-    exported, settings = OnnxModel(folder, threads=1), original.settings
+    exported, kept = OnnxModel(folder, threads=1), original.settings.reasoning
     exported.card["combine"] = combine
-    reasoning = settings.reasoning.model_copy(update={"combine": combine})
-    original.config.with_settings(settings.model_copy(update={"reasoning": reasoning}))
+    original.configure(reasoning={"combine": combine})
     try:
         parity = check_parity(original, exported, posts(), repeats=1)
     finally:
-        original.config.with_settings(settings)
+        original.configure(reasoning=kept)
     assert (parity.same, parity.posts) == (60, 60)
     assert parity.largest_difference <= 1.1e-3
     assert exported.predict(posts()) != OnnxModel(folder, threads=1).predict(posts())  # whose steps are averaged

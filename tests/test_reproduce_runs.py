@@ -95,7 +95,7 @@ def test_how_captions_are_read_makes_no_other_run_of_a_text_baseline():
     found = Recipe.model_validate(other)
     assert differences(found, planned, baseline=True) == []
     assert len(differences(found, planned)) == 2
-    other["settings"]["encoder"]["pooling"] = "first"
+    other["settings"]["encoder"]["word_shapes"] = True
     assert len(differences(Recipe.model_validate(other), planned, baseline=True)) == 1
 
 
@@ -126,15 +126,15 @@ def test_a_run_of_an_earlier_version_has_the_defaults_of_what_it_did_not_know(pl
     later = (
         ("encoder", "caption_layers"),
         ("fusion", "exchange"),
-        ("fusion", "direct_layers"),
+        ("fusion", "aggregator_mlp_ratio"),
         ("fusion", "strategy"),
     )
     for section, key in later:
         del values["settings"][section][key]
     path.write_text(yaml.safe_dump(values))
     assert plan_for(tables=["2"]).rows[DEFAULT].runs[0].state == "finished"
-    with pytest.raises(InputError, match=r"direct_layers 1 there, 2 planned"):
-        plan_for(tables=["2"], overrides=["settings.fusion.direct_layers=2"])
+    with pytest.raises(InputError, match=r"aggregator_mlp_ratio 0\.0 there, 2\.0 planned"):
+        plan_for(tables=["2"], overrides=["settings.fusion.aggregator_mlp_ratio=2"])
 
 
 def test_predictions_are_all_a_finished_baseline_needs(plan_for):

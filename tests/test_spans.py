@@ -36,20 +36,15 @@ def test_any_signal_decodes_to_an_ordered_span_inside_the_post():
 
 def test_cosine_alpha_follows_its_closed_formula():
     T = 1000
-    alpha = cumulative_alpha("cosine", T).numpy()
+    alpha = cumulative_alpha(T).numpy()
     f = np.cos(((np.arange(T + 1) / T) + 0.008) / 1.008 * math.pi / 2) ** 2
     np.testing.assert_allclose(alpha[:-1], (f[1:] / f[0])[:-1], rtol=1e-9)  # only the last beta is clipped
     assert alpha[799] == pytest.approx(0.094, abs=1e-3)
     assert alpha[199] == pytest.approx(0.899, abs=1e-3)
 
 
-def test_linear_alpha_follows_its_closed_formula():
-    beta = np.linspace(1e-4, 0.02, 1000)
-    np.testing.assert_allclose(cumulative_alpha("linear", 1000).numpy(), np.cumprod(1 - beta), rtol=1e-12)
-
-
 def test_noise_mixes_by_alpha():
-    process = NoiseProcess(schedule="cosine", timesteps=1000)
+    process = NoiseProcess(timesteps=1000)
     z_0, noise = torch.ones(1, 1, 2), torch.full((1, 1, 2), 3.0)
     t = torch.tensor([599])
     a = float(process.alpha[599])
@@ -57,11 +52,10 @@ def test_noise_mixes_by_alpha():
     assert process.add_noise(z_0, t, noise).flatten().tolist() == pytest.approx([expected] * 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear"])
 @pytest.mark.parametrize("timesteps", [2, 50, 1000])
-def test_at_the_top_there_is_noise_alone(schedule, timesteps):
+def test_at_the_top_there_is_noise_alone(timesteps):
     """Reasoning starts from it, so training at T-1 must not be shown the gold spans."""
-    process = NoiseProcess(schedule=schedule, timesteps=timesteps)
+    process = NoiseProcess(timesteps=timesteps)
     top = torch.tensor([timesteps - 1])
     assert float(process.alpha[-1]) == 0
     assert float(process.alpha[:-1].min()) > 0
@@ -81,7 +75,7 @@ def test_at_the_top_there_is_noise_alone(schedule, timesteps):
 
 
 def test_ddim_step_by_hand():
-    process = NoiseProcess(schedule="linear", timesteps=1000)
+    process = NoiseProcess(timesteps=1000)
     a, a_next = float(process.alpha[799]), float(process.alpha[399])
     z_t, z_0, noise = 0.7, -1.2, 0.3
     predicted = (z_t - math.sqrt(a) * z_0) / math.sqrt(1 - a)
@@ -101,7 +95,7 @@ def test_ddim_step_by_hand():
 
 
 def test_the_last_step_is_the_prediction_itself():
-    process = NoiseProcess(schedule="cosine", timesteps=1000)
+    process = NoiseProcess(timesteps=1000)
     z_0 = torch.randn(2, 3, 2)
     stepped = process.step(torch.randn(2, 3, 2), z_0, torch.tensor([5, 5]), torch.tensor([-1, -1]))
     assert torch.equal(stepped, z_0)
@@ -110,7 +104,7 @@ def test_the_last_step_is_the_prediction_itself():
 @pytest.mark.parametrize("power", [1.0, 2.0])
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 10])
 def test_times_run_from_the_top_to_the_end(steps, power):
-    pairs = NoiseProcess(schedule="cosine", timesteps=1000).times(steps, power=power)
+    pairs = NoiseProcess(timesteps=1000).times(steps, power=power)
     assert len(pairs) == steps
     assert pairs[0][0] == 999
     assert pairs[-1][1] == -1
@@ -119,12 +113,12 @@ def test_times_run_from_the_top_to_the_end(steps, power):
 
 
 def test_five_even_steps_are_the_parents():
-    pairs = NoiseProcess(schedule="cosine", timesteps=1000).times(5)
+    pairs = NoiseProcess(timesteps=1000).times(5)
     assert [t for t, _ in pairs] == [999, 799, 599, 399, 199]
 
 
 def test_training_times_fall_from_pass_to_pass_and_some_start_at_the_top():
-    noise = NoiseProcess(schedule="cosine", timesteps=1000)
+    noise = NoiseProcess(timesteps=1000)
     times = noise.training_times(torch.ones(4000), 3, 0.25, torch.Generator().manual_seed(0))
     assert times.shape == (3, 4000)
     assert times.min() >= 0
@@ -138,7 +132,7 @@ def test_training_times_fall_from_pass_to_pass_and_some_start_at_the_top():
 
 def test_zero_steps_raise():
     with pytest.raises(ValueError, match="at least one step"):
-        NoiseProcess(schedule="cosine", timesteps=1000).times(0)
+        NoiseProcess(timesteps=1000).times(0)
 
 
 def test_starting_noise_depends_on_the_seed_alone_and_is_normal():
@@ -179,11 +173,10 @@ def test_a_missing_part_gives_its_weight_to_its_twin():
     assert hard.tolist() == pytest.approx([0.3, 0.0, 1.0, 0.0])
 
 
-@pytest.mark.parametrize("mode", ["repeat", "concat"])
-def test_gold_expansion_with_no_some_and_too_many_gold_spans(mode):
-    index, from_gold = GoldExpansion(10, mode, 0.7)(torch.tensor([0, 3, 25]))
+def test_gold_expansion_with_no_some_and_too_many_gold_spans():
+    index, from_gold = GoldExpansion(10, 0.7)(torch.tensor([0, 3, 25]))
     assert not from_gold[0].any()
     assert set(index[1][from_gold[1]].tolist()) == {0, 1, 2}
-    assert from_gold[1].sum() == (7 if mode == "repeat" else 3)
+    assert from_gold[1].sum() == 7
     assert index[2][from_gold[2]].tolist() == list(range(7))
     assert (index < torch.tensor([1, 3, 25])[:, None]).all()

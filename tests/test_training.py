@@ -76,8 +76,8 @@ def test_one_batch_is_learned_to_f1_100(build):
 
 
 def test_the_papers_own_losses_learn_too(build):
-    paper = {"variant": "paper", "tagging": False, "span_pooling": "mean", "self_conditioning": False}
-    model = build(heads=paper, loss={"unroll": 1}, fusion={"dropout": 0.0}).train()
+    paper = {"variant": "paper", "self_conditioning": False}
+    model = build(heads=paper, loss={"unroll": 1, "tagging": 0.0}, fusion={"dropout": 0.0}).train()
     batch = batch_of(model, POSTS, gold=True)
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpe_mner.errors import InputError, nearest
+from dpe_mner.removed import without_removed
 from dpe_mner.settings import Settings, parse_section
 from dpe_mner.version import __version__
 
@@ -25,38 +26,37 @@ _OTHERS = frozenset(  # keys that transformers writes into every config.json
 )
 
 
-@dataclass
+def _bert() -> dict[str, Any]:
+    from transformers import BertConfig
+
+    return BertConfig().to_dict()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DPEMNERConfig:
     """Saved as ``config.json``.
 
     Args:
         encoder: The text encoder's configuration, as transformers' ``PretrainedConfig.to_dict`` gives it; BERT when
             not given.
-        settings: Sections of :class:`~dpe_mner.settings.Settings`.
+        settings: All settings; the paper's when not given.
         labels: Entity types; class 0 is "no entity" and not among them.
         package_version: Version of dpe-mner that wrote the checkpoint.
 
     Raises:
-        InputError: On unknown keys or values that do not fit.
+        InputError: If labels repeat.
     """
 
     model_type = "dpe-mner"
 
-    encoder: dict[str, Any] | None = None
-    settings: dict[str, Any] | None = None
-    labels: list[str] | None = None
+    encoder: dict[str, Any] = field(default_factory=_bert)
+    settings: Settings = field(default_factory=Settings)
+    labels: list[str] = field(default_factory=lambda: list(DEFAULT_LABELS))
     package_version: str = __version__
 
     def __post_init__(self) -> None:
-        if self.encoder is None:
-            from transformers import BertConfig
-
-            self.encoder = BertConfig().to_dict()
-        if self.labels is None:
-            self.labels = list(DEFAULT_LABELS)
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             raise InputError(f"config.json: labels must be a list of distinct names, got {self.labels}")
-        self.settings = parse_section(Settings, self.settings or {}, where="config.json: settings").model_dump()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, where: str = CONFIG) -> DPEMNERConfig:
@@ -75,7 +75,12 @@ class DPEMNERConfig:
         own = {field.name for field in fields(cls)}
         for key in values.keys() - own - _OTHERS:
             raise InputError(f"{where}: unknown key {key!r}{nearest(key, own)}; known keys: {', '.join(sorted(own))}")
-        return cls(**{key: value for key, value in values.items() if key in own})
+        given = {key: value for key, value in values.items() if key in own and value is not None}
+        sections = given.get("settings", {})
+        if not isinstance(sections, Mapping):
+            raise InputError(f"{where}: settings must be a mapping of sections, got {sections!r}")
+        sections = without_removed(sections, where=where, version=values.get("package_version"))
+        return cls(**given | {"settings": parse_section(Settings, sections, where=f"{where}: settings")})
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], **where: Any) -> DPEMNERConfig:
@@ -102,6 +107,7 @@ class DPEMNERConfig:
     def to_dict(self) -> dict[str, Any]:
         """Content of ``config.json``."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["settings"] = self.settings.model_dump()
         return {"architectures": ["DPEMNERModel"], "dtype": "float32", "model_type": self.model_type, **values}
 
     def to_json_string(self) -> str:
@@ -113,26 +119,17 @@ class DPEMNERConfig:
         (Path(folder) / CONFIG).write_text(self.to_json_string(), encoding="utf-8")
 
     @property
-    def parsed(self) -> Settings:
-        """The settings as a typed object."""
-        return Settings.model_validate(self.settings)
-
-    @property
     def classes(self) -> int:
         """C, the label set and "no entity"."""
-        return len(self.labels or ()) + 1
+        return len(self.labels) + 1
 
     @property
     def label_names(self) -> list[str]:
         """Entity types; class c is name c - 1."""
-        return list(self.labels or ())
+        return list(self.labels)
 
     def encoder_config(self) -> PretrainedConfig:
         """The text encoder's configuration object, of transformers."""
         from dpe_mner.representations.encoders import encoder_config
 
-        return encoder_config(self.encoder or {})
-
-    def with_settings(self, settings: Settings) -> None:
-        """Replace the settings, e.g. after calibration."""
-        self.settings = settings.model_dump()
+        return encoder_config(self.encoder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,16 +14,14 @@ from torch import Tensor, nn
 from dpe_mner.config import DPEMNERConfig
 from dpe_mner.errors import InputError
 from dpe_mner.fusion.granularity import VisualGrains
-from dpe_mner.objective.alignment import alignment_losses
-from dpe_mner.objective.losses import entity_loss, tagging_loss
-from dpe_mner.objective.matcher import HungarianMatcher
+from dpe_mner.objective.criterion import Criterion, NetworkOutputs, TrainingOutput
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
 from dpe_mner.pictures.store import PictureStore
 from dpe_mner.pipeline import PredictionOptions, Predicts
 from dpe_mner.predictor import Predictor
 from dpe_mner.reasoning.loop import SpanStep, run_steps
-from dpe_mner.reasoning.network import ReasoningNetwork, SpanPass
+from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
 from dpe_mner.representations.batch import Batch, ImageFeatures
 from dpe_mner.representations.bert import BertEncoder
@@ -32,19 +30,11 @@ from dpe_mner.representations.pieces import PieceEncoder, piece_limit
 from dpe_mner.representations.text import TextEncoder, TextStates
 from dpe_mner.representations.tokenizer import load_tokenizer
 from dpe_mner.saved import SavedModel
-from dpe_mner.settings import Settings
+from dpe_mner.settings import Section, Settings, changed_settings
 from dpe_mner.spans.codec import SpanCodec
 from dpe_mner.spans.noise import NoiseProcess, starting_noise
 from dpe_mner.spans.start import GoldExpansion, starting_signals
 from dpe_mner.types import Post, Prediction
-
-
-@dataclass(frozen=True)
-class TrainingOutput:
-    """The loss of eq. 20 (a scalar) and its parts by name."""
-
-    loss: Tensor
-    parts: dict[str, Tensor]
 
 
 class DPEMNERModel(SavedModel, Predicts):
@@ -57,9 +47,10 @@ class DPEMNERModel(SavedModel, Predicts):
 
     def __init__(self, config: DPEMNERConfig, encoder: nn.Module | None = None) -> None:
         super().__init__(config)
-        settings = config.parsed
+        settings = config.settings
         self.text_encoder = TextEncoder(encoder or new_encoder(config.encoder_config()), settings.encoder)
         self.network = ReasoningNetwork(text_width=self.text_encoder.width, classes=config.classes, settings=settings)
+        self.criterion = Criterion(settings)
         self._pictures: PictureSource | None = None
 
     @classmethod
@@ -78,7 +69,7 @@ class DPEMNERModel(SavedModel, Predicts):
         tokenizer = load_tokenizer(encoder)
         config = DPEMNERConfig(
             encoder=_portable(encoder_config.to_dict()),
-            settings=(settings or Settings()).model_dump(),
+            settings=settings or Settings(),
             labels=list(labels),
         )
         model = cls(config)
@@ -103,8 +94,25 @@ class DPEMNERModel(SavedModel, Predicts):
 
     @property
     def settings(self) -> Settings:
-        """All settings."""
-        return self.config.parsed
+        """All settings; :meth:`configure` replaces those that a loaded model can change."""
+        return self.config.settings
+
+    def configure(self, **changes: Mapping[str, Any] | Section) -> None:
+        """Change how a loaded model reasons and decides: ``reasoning``, ``decision`` and ``encoder.caption_layers``.
+
+        >>> model.configure(reasoning={"steps": 3}, encoder={"caption_layers": 2})  # doctest: +SKIP
+
+        Args:
+            changes: Keys and new values by section.
+
+        Raises:
+            InputError: On a key or value that is wrong, or one that shapes weights or training.
+        """
+        settings = changed_settings(self.settings, changes)
+        self.config = replace(self.config, settings=settings)
+        self.text_encoder.settings = settings.encoder
+        if self.pieces is not None:
+            self.pieces.settings = settings.encoder
 
     @property
     def labels(self) -> list[str]:
@@ -152,8 +160,7 @@ class DPEMNERModel(SavedModel, Predicts):
     @cached_property
     def noise(self) -> NoiseProcess:
         """Eq. 1, made when first used."""
-        noise = self.settings.noise
-        return NoiseProcess(schedule=noise.beta_schedule, timesteps=noise.timesteps)
+        return NoiseProcess(timesteps=self.settings.noise.timesteps)
 
     @cached_property
     def codec(self) -> SpanCodec:
@@ -189,46 +196,28 @@ class DPEMNERModel(SavedModel, Predicts):
         """
         if batch.gold is None:
             raise ValueError("training needs a batch with gold entities")
-        settings, weights = self.settings, self.settings.loss
         text, visual = self.encode(batch)
-        times = self.noise.training_times(
-            batch.lengths,
-            weights.unroll,
-            weights.pure_noise_share,
-            generator,
-            power=settings.reasoning.time_power,
-        )
+        times = self._training_times(batch, generator)
         context = self.network.prepare(text, visual, times, self.noise.signal_share(times))
-        matcher = HungarianMatcher(share=settings.noise.gold_share, reach=settings.noise.anchor_reach)
-        z_t, found = self._start(batch, times[0], generator), None
-        passes: list[SpanPass] = []
-        entities: list[Tensor] = []
-        for k in range(len(times)):
-            ends = self.codec.ends(z_t, batch.lengths)
-            current = self.network(context, k, ends, found)
-            passes.append(current)
-            assigned = matcher(current.output, batch.gold, ends[..., 0])
-            entities.append(
-                entity_loss(current.output, batch.gold, assigned, variant=settings.heads.variant, weights=weights)
-            )
-            if k + 1 < len(times):
-                drawn = None
-                if settings.reasoning.eta > 0:
-                    drawn = torch.randn(z_t.shape, generator=generator, device=z_t.device)
-                z_t, found = self.step(z_t, current.output, times[k], times[k + 1], batch.lengths, drawn)
-        losses = {"entities": torch.stack(entities).mean()}
-        tags = self.network.tag(context)
-        if tags is not None:
-            each = torch.stack([tagging_loss(of_step, batch.gold) for of_step in tags])
-            losses["tagging"] = weights.tagging * each.mean()
-        losses |= alignment_losses(self.network, context, visual, passes, weights)
-        return TrainingOutput(loss=torch.stack(list(losses.values())).sum(), parts=losses)
+        passes = self._training_passes(context, self._noised_gold(batch, times[0], generator), times, batch, generator)
+        given = NetworkOutputs(
+            outputs=[current.output for current in passes],
+            anchors=[current.ends[..., 0] for current in passes],
+            tags=self.network.tag(context),
+            relevance=self.network.pair_relevance(context, passes),
+        )
+        return self.criterion(given, batch.gold)
 
-    def _start(self, batch: Batch, t: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _training_times(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """Times t of the training passes. *Shape:* (K, B)."""
+        loss, power = self.settings.loss, self.settings.reasoning.time_power
+        return self.noise.training_times(batch.lengths, loss.unroll, loss.pure_noise_share, generator, power=power)
+
+    def _noised_gold(self, batch: Batch, t: Tensor, generator: torch.Generator | None) -> Tensor:
         """Signals the first pass starts from: gold noised to t, or noise alone. *Shape:* (B, N, 2)."""
         assert batch.gold is not None
         noise = self.settings.noise
-        index, from_gold = GoldExpansion(noise.spans, noise.expand, noise.gold_share)(batch.gold.count)
+        index, from_gold = GoldExpansion(noise.spans, noise.gold_share)(batch.gold.count)
         spans = torch.gather(batch.gold.spans, 1, index[..., None].expand(-1, -1, 2))
         z_0 = self.codec.encode(spans, batch.lengths)
         drawn = torch.randn(z_0.shape, generator=generator, device=z_0.device)
@@ -236,6 +225,19 @@ class DPEMNERModel(SavedModel, Predicts):
         z_t = starting_signals(z_t, from_gold, scale=self.codec.scale, generator=generator)
         z_t = torch.where((t == noise.timesteps - 1)[:, None, None], drawn, z_t)  # as reasoning starts
         return self.codec.clamp(z_t)
+
+    def _training_passes(
+        self, context: Context, z_t: Tensor, times: Tensor, batch: Batch, generator: torch.Generator | None
+    ) -> list[SpanPass]:
+        """One pass at each of the times of each post, from the second on from the model's own output."""
+        passes = [self.network(context, 0, self.codec.ends(z_t, batch.lengths), None)]
+        for k in range(1, len(times)):
+            drawn = None
+            if self.step.eta > 0:
+                drawn = torch.randn(z_t.shape, generator=generator, device=z_t.device)
+            z_t, found = self.step(z_t, passes[-1].output, times[k - 1], times[k], batch.lengths, drawn)
+            passes.append(self.network(context, k, self.codec.ends(z_t, batch.lengths), found))
+        return passes
 
     @torch.inference_mode()
     def reason(

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -134,12 +133,8 @@ def decode_trace(model: Reasoner, trace: ReasoningTrace, *, threshold: float | N
     """The entities of each window of a batch; the threshold is the checkpoint's when not given."""
     settings = model.settings
     least = settings.decision.threshold if threshold is None else threshold
-    by_class = [least] + [
-        settings.decision.label_thresholds.get(label, least) if threshold is None else least
-        for label in model.config.label_names
-    ]
     steps = [step_candidates(step.output, settings.heads).on_host() for step in trace.steps]
-    return decode(steps, np.array(by_class), combine=settings.reasoning.combine)
+    return decode(steps, least, combine=settings.reasoning.combine)
 
 
 def _warnings(post: Post, words: Words, *, pictures: bool) -> list[str]:

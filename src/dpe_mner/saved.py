@@ -70,7 +70,7 @@ class SavedModel(nn.Module):
         config = DPEMNERConfig.from_pretrained(folder)
         weights = read_weights(folder)
         with torch.random.fork_rng(devices=[]), WithoutDrawing():
-            model = cls(config, quick_encoder(config.encoder or {}))
+            model = cls(config, quick_encoder(config.encoder))
         _refuse_others(weights, model.state_dict(), folder)
         # Copies: a mapped file must not change below a model that is saved to where it came from.
         values = {k: v.to(dtype if v.is_floating_point() else v.dtype, copy=True) for k, v in weights.items()}

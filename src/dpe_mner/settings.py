@@ -38,14 +38,12 @@ class Section(BaseModel):
 class EncoderSettings(Section):
     """Text encoder: pieces to words (x_t) and the sentence (x_g)."""
 
-    pooling: Literal["mean", "first"] = "mean"
     word_shapes: bool = Field(
         default=False, description="add a lower/Title/UPPER/other embedding to the input; for uncased encoders"
     )
     split_compounds: bool = Field(
         default=False, description="#NBAFinals is read as NBA Finals (still one word); for uncased encoders"
     )
-    characters: bool = Field(default=False, description="add a character convolution over the original spelling")
     window_words: int = Field(default=128, ge=8, description="longer posts are split into windows of this many words")
     window_overlap: int = Field(default=32, ge=0)
     caption_pieces: int = Field(default=64, ge=4, description="captions and tag lists are cut after this many pieces")
@@ -67,10 +65,8 @@ class NoiseSettings(Section):
     """Forward process of eq. 1 and the spans it starts from."""
 
     timesteps: int = Field(default=1000, ge=2, description="T")
-    beta_schedule: Literal["cosine", "linear"] = "cosine"
     signal_scale: float = Field(default=1.0, gt=0)
     spans: int = Field(default=150, ge=1, description="N in training")
-    expand: Literal["repeat", "concat"] = "repeat"
     gold_share: float = Field(default=1.0, ge=0, le=1, description="share of the N spans that start from gold spans")
     anchor_reach: int | None = Field(
         default=None,
@@ -96,9 +92,6 @@ class FusionSettings(Section):
     exchange: Exchange = Field(
         default="bottleneck", description="how text reads vision: through MBT's few tokens, or each position by itself"
     )
-    direct_layers: int = Field(default=1, ge=1)
-    bottleneck_layers: int = Field(default=2, ge=2, description="with one layer no picture reaches the text stream")
-    bottleneck_tokens: int = Field(default=4, ge=1)
     bottleneck_order: ReadingOrder = Field(
         default="parallel", description="text-first: the tokens meet the text before the picture"
     )
@@ -128,7 +121,6 @@ class FusionSettings(Section):
     )
     coarse_image_size: int = Field(default=2048, ge=1, description="channels of y_c")
     fine_image_size: int = Field(default=2048, ge=1, description="channels of y_f")
-    relevance_rank: int = Field(default=64, ge=1)
 
     @property
     def levels(self) -> tuple[Granularity, ...]:
@@ -143,10 +135,8 @@ class HeadSettings(Section):
     variant: HeadVariant = Field(
         default="paper",
         description="paper: every word is asked by itself whether it is a boundary (sigmoid); pointer: a boundary "
-        "points at one word (softmax), and H_m says how far it moves",
+        "points at one word (softmax), H_m says how far it moves, and x_s0 holds a span's ends beside its mean",
     )
-    span_pooling: Literal["mean", "mean+ends"] = "mean"
-    tagging: bool = Field(default=False, description="auxiliary tagging loss on the words; no head reads it")
     self_conditioning: bool = Field(
         default=False, description="a step sees the entities and types that the step before found"
     )
@@ -155,9 +145,9 @@ class HeadSettings(Section):
 class LossSettings(Section):
     """Weights of eq. 19, 20 and of the additions to them."""
 
-    boundary: float = Field(default=1.0, ge=0)
-    type: float = Field(default=1.0, ge=0)
-    tagging: float = Field(default=1.0, ge=0)
+    tagging: float = Field(
+        default=0.0, ge=0, description="of an auxiliary tagging of the words that no head reads; 0: the model has none"
+    )
     align_token: float = Field(default=1.0, ge=0)
     align_sentence: float = Field(default=1.0, ge=0)
     align_span: float = Field(default=1.0, ge=0)
@@ -193,7 +183,6 @@ class DecisionSettings(Section):
     """When a candidate is an entity; calibrated on validation by the trainer."""
 
     threshold: float = Field(default=0.0, ge=0, le=1)
-    label_thresholds: dict[str, float] = Field(default_factory=dict)
 
 
 class GridSettings(Section):
@@ -278,6 +267,35 @@ class Settings(Section):
     reasoning: ReasoningSettings = ReasoningSettings()
     decision: DecisionSettings = DecisionSettings()
     pictures: PictureSettings = PictureSettings()
+
+
+_CHANGEABLE = ("reasoning.", "decision.", "encoder.caption_layers")  # what shapes neither weights nor training
+
+
+def changed_settings(settings: Settings, changes: Mapping[str, Mapping[str, Any] | Section]) -> Settings:
+    """Settings of a loaded model with changes.
+
+    Args:
+        settings: As they are.
+        changes: Keys and new values by section.
+
+    Raises:
+        InputError: If a key or value is wrong, or cannot be changed without training.
+    """
+    values = settings.model_dump()
+    for name, section in changes.items():
+        given = section.model_dump() if isinstance(section, Section) else section
+        values[name] = {**values.get(name, {}), **given}
+    changed = parse_section(Settings, values, where="settings")
+    for name in changes:
+        before, after = getattr(settings, name), getattr(changed, name)
+        for key in type(before).model_fields:
+            if getattr(before, key) != getattr(after, key) and not f"{name}.{key}".startswith(_CHANGEABLE):
+                raise InputError(
+                    f"settings.{name}.{key}: cannot change on a loaded model; reasoning.*, decision.* and "
+                    "encoder.caption_layers can, all else needs training: set it in a recipe"
+                )
+    return changed
 
 
 def parse_section(kind: type[S], values: Mapping[str, Any], *, where: str) -> S:

@@ -113,5 +113,6 @@ def with_words(description: Description, tokenizer: Any, rare: Tensor) -> BuiltB
     unknown = tokenizer.unk_token_id
     model = BilstmCrf(rare, unknown=unknown, classes=description.classes, settings=description.settings.bilstm)
     # A piece is a word here: nothing splits it, and the window alone limits a post.
-    windows = description.encoder.model_copy(update={"characters": True, "split_compounds": False})
-    return BuiltBaseline(description, model, PieceEncoder(tokenizer, windows, max_pieces=windows.window_words))
+    windows = description.encoder.model_copy(update={"split_compounds": False})
+    pieces = PieceEncoder(tokenizer, windows, max_pieces=windows.window_words, characters=True)
+    return BuiltBaseline(description, model, pieces)

@@ -14,6 +14,7 @@ from transformers import AutoConfig
 from dpe_mner.baselines.build import BuiltBaseline, Description, with_encoder, with_words
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.errors import InputError
+from dpe_mner.removed import without_removed
 from dpe_mner.representations.encoders import new_encoder
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.representations.tokenizer import load_tokenizer
@@ -108,4 +109,7 @@ def _read_description(folder: Path) -> Description:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise InputError(f"{path}: missing or not JSON; give the output folder of a trained baseline") from None
-    return parse_section(Description, values if isinstance(values, dict) else {}, where=str(path))
+    values = values if isinstance(values, dict) else {}
+    if isinstance(values.get("encoder"), dict):
+        values |= without_removed({"encoder": values["encoder"]}, where=str(path), version=None)
+    return parse_section(Description, values, where=str(path))

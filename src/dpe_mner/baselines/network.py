@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dpe_mner.decoding.candidates import Row
-from dpe_mner.model import TrainingOutput
+from dpe_mner.objective.criterion import TrainingOutput
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.encoders import load_pretrained, new_encoder
 from dpe_mner.representations.text import TextEncoder

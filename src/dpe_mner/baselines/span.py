@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +46,7 @@ class BertSpan(Baseline):
         """Spans whose best class is an entity, best first, none overlapping a better one."""
         scores = self.spans(self.text_encoder(batch).x_t).float().softmax(-1)
         candidates = span_candidates(scores, batch.lengths)
-        keep = choose(candidates, np.zeros(scores.shape[-1]))
+        keep = choose(candidates, 0.0)
         return [sorted(rows) for rows in rows_of(candidates, keep)]
 
 

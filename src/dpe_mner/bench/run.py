@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from dpe_mner.errors import InputError, nearest
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.predictor import Predictor
+from dpe_mner.saved import WithoutDrawing
+from dpe_mner.settings import Settings
 from dpe_mner.types import Post
 
 PARTS = ("prediction", "latency", "scaling", "training")
@@ -164,16 +167,14 @@ class Bench:
         """
         model = self.model
         model.use_transformers()  # as training does
-        kept = model.settings
-        noise = kept.noise.model_copy(update={"spans": _TRAIN_SPANS})
-        once = kept.loss.model_copy(update={"unroll": 1})
+        wide = trained_as(model, noise={"spans": _TRAIN_SPANS})
+        once = trained_as(model, noise={"spans": _TRAIN_SPANS}, loss={"unroll": 1})
         batch = with_gold(one_batch(model, posts_of_length(_TRAIN_BATCH, 16, caption_words=12)))
         model.train()
 
-        def step(**sections: Any) -> None:
-            model.config.with_settings(kept.model_copy(update=sections))
+        def step(trained: DPEMNERModel) -> None:
             generator = torch.Generator(device=self.device).manual_seed(0)
-            model(batch, generator).loss.backward()
+            trained(batch, generator).loss.backward()
             model.zero_grad(set_to_none=True)
 
         def encoder_step() -> None:
@@ -183,14 +184,13 @@ class Bench:
 
         works: dict[str, Callable[[], object]] = {
             "encoder": encoder_step,
-            "step": lambda: step(noise=noise),
-            "one_pass": lambda: step(noise=noise, loss=once),
-            "own": step,
+            "step": lambda: step(wide),
+            "one_pass": lambda: step(once),
+            "own": lambda: step(model),
         }
         try:
             seconds = in_turns(works, repeats=self.repeats, device=self.device)
         finally:
-            model.config.with_settings(kept)
             model.eval()
         return {
             "train_posts_per_second": round(_TRAIN_BATCH / seconds["step"], 1),
@@ -215,6 +215,21 @@ class Bench:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
+
+
+def trained_as(model: DPEMNERModel, **changes: Mapping[str, Any]) -> DPEMNERModel:
+    """The same weights, shared, under other training settings.
+
+    Args:
+        model: Has the weights.
+        changes: Keys and values of the sections ``noise`` and ``loss`` that no weight depends on.
+    """
+    values = model.settings.model_dump()
+    settings = Settings.model_validate(values | {name: values[name] | dict(given) for name, given in changes.items()})
+    with torch.random.fork_rng(devices=[]), WithoutDrawing():
+        twin = DPEMNERModel(replace(model.config, settings=settings), model.text_encoder.encoder)
+    twin.text_encoder, twin.network = model.text_encoder, model.network
+    return twin
 
 
 def peak_memory(device: torch.device) -> float:

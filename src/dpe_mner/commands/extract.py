@@ -109,7 +109,7 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
             config = DPEMNERConfig.from_pretrained(model)
         except (OSError, ValueError) as error:
             raise InputError(f"{model}: no checkpoint ({str(error).splitlines()[0]})") from None
-        return config.parsed.pictures
+        return config.settings.pictures
     from dpe_mner.settings import PictureSettings, parse_section
 
     values: dict[str, Any] = {kind: {"model": own[kind]} for kind in ("grid", "caption", "tags") if kind in own}

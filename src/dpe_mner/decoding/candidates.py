@@ -69,18 +69,18 @@ def sort_candidates(candidates: Candidates) -> Candidates:
     )
 
 
-def choose(candidates: Candidates, threshold: Array) -> Array:
+def choose(candidates: Candidates, threshold: float) -> Array:
     """Greedy flat choice: best first, none overlapping a better one.
 
     Args:
         candidates: Sorted, best first.
-        threshold: Least score of each class. *Shape:* (C,)
+        threshold: Least score.
 
     Returns:
         True at the chosen candidates. *Shape:* (B, Q)
     """
     scores = candidates.scores
-    undecided = (scores > 0) & (scores >= threshold.astype(scores.dtype)[candidates.labels])
+    undecided = (scores > 0) & (scores >= scores.dtype.type(threshold))
     left, right = candidates.spans[..., 0], candidates.spans[..., 1]
     overlap = (left[:, :, None] <= right[:, None]) & (left[:, None] <= right[:, :, None])
     beaten_by = np.tril(overlap, -1)  # (B, Q, Q): row loses to column
@@ -104,7 +104,7 @@ def rows_of(candidates: Candidates, keep: Array) -> list[list[Row]]:
     return rows
 
 
-def decode(steps: Sequence[Candidates], threshold: Array, *, combine: str) -> list[list[Row]]:
+def decode(steps: Sequence[Candidates], threshold: float, *, combine: str) -> list[list[Row]]:
     """The entities of each post of a batch from the candidates of every reasoning step."""
     merged = merge_steps(steps, combine=combine)
     return rows_of(merged, choose(merged, threshold))

@@ -162,8 +162,7 @@ def mean_state_answers(
     with constant_state(model, mean.value):
         every = answer_posts(model, posts, replace(options, threshold=0.0), quiet=quiet)
     chosen = calibrated(every.gold, every.predictions)
-    decision = model.settings.decision
-    at_own: list[Prediction] = above(every.predictions, decision.threshold, by_label=decision.label_thresholds)
+    at_own: list[Prediction] = above(every.predictions, model.settings.decision.threshold)
     return MeanStateAnswers(
         own=own,
         control=replace(every, predictions=above(every.predictions, chosen.threshold)),

@@ -12,6 +12,9 @@ from dpe_mner.fusion.attention import TransformerLayer
 ReadingOrder = Literal["parallel", "text-first"]
 
 
+LAYERS, TOKENS = 2, 4  # with one layer no picture would reach the text stream; the paper names neither number
+
+
 class BottleneckTransformer(nn.Module):
     """Two streams and shared bottleneck tokens; the text stream is the output.
 
@@ -24,15 +27,23 @@ class BottleneckTransformer(nn.Module):
     Args:
         width: h.
         heads: Attention heads.
-        layers: Text layers, at least 2 (vision reaches the bottleneck in one layer and the text in the next).
-        tokens: Bottleneck tokens.
         ratio: Feed-forward width in h.
         dropout: Dropout rate.
         order: ``parallel`` or ``text-first``.
+        layers: Text layers, at least 2 (vision reaches the bottleneck in one layer and the text in the next).
+        tokens: Bottleneck tokens.
     """
 
     def __init__(
-        self, *, width: int, heads: int, layers: int, tokens: int, ratio: float, dropout: float, order: ReadingOrder
+        self,
+        *,
+        width: int,
+        heads: int,
+        ratio: float,
+        dropout: float,
+        order: ReadingOrder,
+        layers: int = LAYERS,
+        tokens: int = TOKENS,
     ) -> None:
         super().__init__()
         self.order = order

@@ -18,12 +18,12 @@ class DirectTransformer(nn.Module):
     Args:
         width: h.
         heads: Attention heads.
-        layers: At least 1.
         ratio: Feed-forward width in h.
         dropout: Dropout rate.
+        layers: At least 1.
     """
 
-    def __init__(self, *, width: int, heads: int, layers: int, ratio: float, dropout: float) -> None:
+    def __init__(self, *, width: int, heads: int, ratio: float, dropout: float, layers: int = 1) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             TransformerLayer(width=width, heads=heads, ratio=ratio, dropout=dropout) for _ in range(layers)

@@ -40,7 +40,7 @@ class GranularityFusion(nn.Module):
         super().__init__()
         self.settings = settings
         self.each = each
-        self.relevance = nn.ModuleDict({j: RelevanceGate(width=width, rank=settings.relevance_rank) for j in GRAINS})
+        self.relevance = nn.ModuleDict({j: RelevanceGate(width=width) for j in GRAINS})
         self.middle = MiddleLayer(width=width, prioritize=settings.prioritize) if settings.decompose else None
 
     def forward(

@@ -10,12 +10,31 @@ Where pairs cannot be told apart it is a half: neither shut nor wide open.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_RANK = 64
 _SLOPE, _OFFSET = 10.0, 1.0  # a gate that starts open, at 0.73 for a cosine of 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRelevance:
+    """Relevance of text a and picture b of a batch, at one text level and grain.
+
+    Attributes:
+        logits: Cosines over tau, which eq. 17 and 18 rank. *Shape:* (B, B)
+        odds: Logits of the gate of eq. 4, from which a loss reaches the gate alone. *Shape:* (B, B)
+        printed: The gates over tau, which eq. 17 and 18 rank as they are printed. *Shape:* (B, B)
+        present: Posts that have the grain. *Shape:* (B,)
+    """
+
+    logits: Tensor
+    odds: Tensor
+    printed: Tensor
+    present: Tensor
 
 
 class RelevanceGate(nn.Module):
@@ -27,7 +46,7 @@ class RelevanceGate(nn.Module):
         temperature: tau of eq. 17 and 18 as training begins; it is learned.
     """
 
-    def __init__(self, *, width: int, rank: int, temperature: float = 0.1) -> None:
+    def __init__(self, *, width: int, rank: int = _RANK, temperature: float = 0.1) -> None:
         super().__init__()
         self.text = nn.Linear(width, rank)
         self.picture = nn.Linear(2 * width, rank)
@@ -37,26 +56,18 @@ class RelevanceGate(nn.Module):
         with torch.no_grad():  # a text and the words of its own picture start alike
             self.picture.weight[:, width:] = self.text.weight
 
-    def printed(self, logits: Tensor) -> Tensor:
-        """The gates of all pairs over tau, which eq. 17 and 18 rank as they are printed. *Shape:* (A, B) for both."""
-        return torch.sigmoid(self.slope * logits / self.scale + self.offset) * self.scale
-
-    def doubt(self, logits: Tensor, present: Tensor) -> Tensor:
-        """-log p of the gate's being right, the mean of own pairs and of exchanged ones; it teaches the gate alone.
+    def pairs(self, x: Tensor, y: Tensor, present: Tensor) -> PairRelevance:
+        """Every text of the batch and every picture, for the losses.
 
         Args:
-            logits: From :meth:`logits`. *Shape:* (B, B)
-            present: Posts that have the grain. *Shape:* (B,)
-
-        Returns:
-            A scalar, 0 with fewer than two posts.
+            x: Pooled text, or the N spans of each text. *Shape:* (B, h) or (B, N, h)
+            y: Pooled [y_j; y_jt]. *Shape:* (B, 2h)
+            present: Posts that have this grain. *Shape:* (B,)
         """
+        logits = self.logits(x, y)
         odds = self.slope * (logits / self.scale).detach() + self.offset
-        own = torch.eye(len(present), dtype=torch.bool, device=present.device)
-        pair = present[:, None] & present
-        right = functional.logsigmoid(torch.where(own, odds, -odds))
-        means = [torch.where(kind, right, 0.0).sum() / kind.sum().clamp(min=1) for kind in (pair & own, pair & ~own)]
-        return -(means[0] + means[1]) / 2 * (present.sum() > 1)
+        printed = torch.sigmoid(self.slope * logits / self.scale + self.offset) * self.scale
+        return PairRelevance(logits=logits, odds=odds, printed=printed, present=present)
 
     @property
     def scale(self) -> Tensor:

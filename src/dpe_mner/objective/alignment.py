@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from dpe_mner.fusion.granularity import VisualGrains
-from dpe_mner.fusion.relevance import masked_mean
-from dpe_mner.objective.losses import alignment_loss
-from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
-from dpe_mner.settings import GRAINS, Granularity, LossSettings
+from dpe_mner.fusion.relevance import PairRelevance
+from dpe_mner.objective.losses import alignment_loss, doubt_loss
+from dpe_mner.settings import Granularity, LossSettings
 
 
 def alignment_losses(
-    network: ReasoningNetwork, context: Context, visual: VisualGrains, passes: list[SpanPass], loss: LossSettings
+    relevance: Mapping[Granularity, Sequence[PairRelevance]], weights: LossSettings
 ) -> dict[str, Tensor]:
-    """The weighted alignment loss of each text granularity, the mean over the grains that are present.
+    """The weighted alignment loss of each text level, the mean over grains and texts.
 
     Args:
-        network: For its relevance gates.
-        context: Words and sentence.
-        visual: Projected vision.
-        passes: For the spans; several passes are averaged.
-        loss: Weights and lambda_rel.
-
-    Each holds the doubt of its gate beside eq. 19.
+        relevance: Of every text and picture of the batch, at each text level.
+        weights: Weights and lambda_rel, and what is ranked: the cosine (the doubt of its gate beside it), or the
+            gate itself, as printed.
 
     Returns:
-        ``align_t``, ``align_g``, ``align_s``, those with a weight; empty when the batch has no vision, and with a
-        static fusion, which has no relevance.
+        ``align_t``, ``align_g``, ``align_s``, those with a weight whose relevance was measured.
     """
-    if not network.dynamic:
-        return {}
-    texts_of: dict[Granularity, tuple[float, list[Tensor]]] = {
-        "t": (loss.align_token, [masked_mean(context.x_t, context.word_mask)]),
-        "g": (loss.align_sentence, [context.x_g.squeeze(1)]),
-        "s": (loss.align_span, [step.x_s for step in passes]),
+    weight_of: dict[Granularity, float] = {
+        "t": weights.align_token,
+        "g": weights.align_sentence,
+        "s": weights.align_span,
     }
-    grains = [j for j in GRAINS if visual[j].image.mask.shape[1] + visual[j].image2text.mask.shape[1]]
     losses: dict[str, Tensor] = {}
-    for i, (weight, texts) in texts_of.items():
-        if (
-            weight == 0 or not grains or i not in network.settings.fusion.levels
-        ):  # w/o a level (Table 2) nothing of it is trained
-            continue
-        each = []
-        for j in grains:
-            gate, present = network.granularity(i).gate(j), visual[j].present
-            for x in texts:
-                logits = gate.logits(x, visual[j].pooled)
-                if loss.align_on == "gate":  # as printed
-                    each.append(alignment_loss(gate.printed(logits), present, lambda_rel=loss.lambda_rel))
-                    continue
-                ranking = alignment_loss(logits, present, lambda_rel=loss.lambda_rel)
-                each.append(ranking + gate.doubt(logits, present))
-        losses[f"align_{i}"] = weight * torch.stack(each).mean()
+    for i, weight in weight_of.items():
+        pairs = relevance.get(i, ())
+        if weight and pairs:
+            each = torch.stack([_of_pairs(pair, weights) for pair in pairs])
+            losses[f"align_{i}"] = weight * each.mean()
     return losses
+
+
+def _of_pairs(pair: PairRelevance, weights: LossSettings) -> Tensor:
+    if weights.align_on == "gate":
+        return alignment_loss(pair.printed, pair.present, lambda_rel=weights.lambda_rel)
+    ranking = alignment_loss(pair.logits, pair.present, lambda_rel=weights.lambda_rel)
+    return ranking + doubt_loss(pair.odds, pair.present)

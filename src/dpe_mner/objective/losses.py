@@ -8,14 +8,12 @@ from torch.nn import functional
 
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.representations.batch import GoldSpans
-from dpe_mner.settings import HeadVariant, LossSettings
+from dpe_mner.settings import HeadVariant
 
 IGNORED = -100  # as gold tags mark padding
 
 
-def entity_loss(
-    output: ReasoningOutput, gold: GoldSpans, assigned: Tensor, *, variant: HeadVariant, weights: LossSettings
-) -> Tensor:
+def entity_loss(output: ReasoningOutput, gold: GoldSpans, assigned: Tensor, *, variant: HeadVariant) -> Tensor:
     """-log p of the matched left, right and class, and of "no entity" for the others.
 
     Args:
@@ -23,7 +21,6 @@ def entity_loss(
         gold: Gold spans.
         assigned: From the matcher. *Shape:* (B, N)
         variant: ``pointer`` points at one word; ``paper`` asks every word by itself.
-        weights: Loss weights.
 
     Returns:
         A scalar; finite and connected to the network even when no post has an entity.
@@ -38,7 +35,7 @@ def entity_loss(
     for logits, word in ((output.left, target[..., 0]), (output.right, target[..., 1])):
         each = _sigmoid_loss(logits, word) if variant == "paper" else _pointer_loss(logits, word)
         boundary = boundary + torch.where(matched, each, 0.0).sum() / count
-    return weights.type * type_loss + weights.boundary * boundary
+    return type_loss + boundary
 
 
 def tagging_loss(tags: Tensor, gold: GoldSpans) -> Tensor:
@@ -76,3 +73,20 @@ def alignment_loss(logits: Tensor, present: Tensor, *, lambda_rel: float) -> Ten
     each = lambda_rel * text_to_image + (1 - lambda_rel) * image_to_text
     count = present.sum()
     return torch.where(present, each, 0.0).sum() / count.clamp(min=1) * (count > 1)  # eq. 19
+
+
+def doubt_loss(odds: Tensor, present: Tensor) -> Tensor:
+    """-log p of a gate's being right, the mean of own pairs and of exchanged ones.
+
+    Args:
+        odds: Logits of the gate of text a and picture b. *Shape:* (B, B)
+        present: Posts that have the grain. *Shape:* (B,)
+
+    Returns:
+        A scalar, 0 with fewer than two posts.
+    """
+    own = torch.eye(len(present), dtype=torch.bool, device=present.device)
+    pair = present[:, None] & present
+    right = functional.logsigmoid(torch.where(own, odds, -odds))
+    means = [torch.where(kind, right, 0.0).sum() / kind.sum().clamp(min=1) for kind in (pair & own, pair & ~own)]
+    return -(means[0] + means[1]) / 2 * (present.sum() > 1)

@@ -105,7 +105,6 @@ def _refuse(model: DPEMNERModel) -> None:
     settings = model.settings
     reasons = {
         "it adds noise while reasoning (reasoning.eta > 0)": settings.reasoning.eta > 0,
-        "its encoder reads characters (encoder.characters)": settings.encoder.characters,
         "it reads image features (settings.pictures)": any(
             getattr(settings.pictures, kind) is not None for kind in ("grid", "regions")
         ),
@@ -170,7 +169,7 @@ def _card(model: DPEMNERModel, steps: int, seed: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "labels": labels,
-        "thresholds": [decision.threshold] + [decision.label_thresholds.get(x, decision.threshold) for x in labels],
+        "threshold": decision.threshold,
         "combine": reasoning.combine,
         "steps": steps,
         "seed": seed,

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from dpe_mner.decoding.candidates import Candidates, Row, decode
 from dpe_mner.errors import InputError, needs_torch
 from dpe_mner.pipeline import PredictionOptions, Predicts, predictions_of
+from dpe_mner.removed import without_removed
 from dpe_mner.representations.padding import PAD, padded, round_up
 from dpe_mner.representations.pieces import PieceEncoder, Window
 from dpe_mner.representations.tokenizer import PlainTokenizer
-from dpe_mner.settings import EncoderSettings
+from dpe_mner.settings import EncoderSettings, parse_section
 from dpe_mner.types import Post, Prediction
 
-FORMAT = 2
+FORMAT = 3
 _TORCH = "pip install 'dpe-mner[torch]' for a checkpoint without one"
 
 
@@ -67,8 +68,10 @@ class OnnxModel(Predicts):
         tokenizer = PlainTokenizer(
             str(path / "tokenizer.json"), pad_id=self.card["pad_id"], unknown_id=self.card["unknown_id"]
         )
+        where = f"{path}/runtime.json"
+        encoder = without_removed({"encoder": self.card["encoder"]}, where=where, version=None)["encoder"]
         self.pieces = PieceEncoder(
-            tokenizer, EncoderSettings.model_validate(self.card["encoder"]), max_pieces=self.card["max_pieces"]
+            tokenizer, parse_section(EncoderSettings, encoder, where=where), max_pieces=self.card["max_pieces"]
         )
         self.noise = np.array(self.card["noise"], dtype=np.float32)
         self.taken = {given.name for given in self.session.get_inputs()}
@@ -97,7 +100,7 @@ class OnnxModel(Predicts):
             "explain": options.explain,
             f"steps={options.steps}": options.steps not in (None, self.card["steps"]),
             f"spans={options.spans}": options.spans not in (None, self.card["spans"]),
-            f"seed={options.seed}": options.seed != self.card.get("seed", 0),
+            f"seed={options.seed}": options.seed != self.card["seed"],
             f"threshold={options.threshold}": options.threshold is not None,
         }
         for asked, differs in fixed.items():
@@ -131,4 +134,4 @@ class OnnxModel(Predicts):
         # An input that the graph does not need (shapes of an encoder without them) was dropped by the exporter.
         spans, kinds, scores = self.session.run(None, {k: v for k, v in feed.items() if k in self.taken})
         steps = [Candidates(*(part[:, k] for part in (spans, kinds, scores))) for k in range(scores.shape[1])]
-        return decode(steps, np.array(self.card["thresholds"]), combine=self.card["combine"])
+        return decode(steps, self.card["threshold"], combine=self.card["combine"])

@@ -7,6 +7,7 @@ fusion and reasoning did not put into H_m, no answer holds.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpe_mner.reasoning.pointer import Displacement, EntityLength
-from dpe_mner.settings import HeadSettings
+from dpe_mner.reasoning.pooling import MeanAndEndsPooling, MeanPooling
+from dpe_mner.settings import HeadSettings, HeadVariant
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,17 @@ class EntityHeads(nn.Module):
 
 
 class SigmoidHeads(EntityHeads):
-    """The paper's: an additive score of span and word, and a sigmoid of each word by itself."""
+    """The paper's: an additive score of span and word, and a sigmoid of each word by itself.
+
+    H_t is x_t, and x_s0 the mean of a span's words.
+    """
+
+    words_with_vision = False
+
+    @staticmethod
+    def pooling(width: int) -> MeanPooling:
+        """From words to x_s0."""
+        return MeanPooling()
 
     def __init__(self, *, width: int, classes: int, dropout: float) -> None:
         super().__init__(width=width, classes=classes, dropout=dropout)
@@ -84,7 +96,18 @@ class SigmoidHeads(EntityHeads):
 
 
 class PointerHeads(EntityHeads):
-    """A softmax over the words: a matrix product of span and word, and how far H_m has the boundary move."""
+    """A softmax over the words: a matrix product of span and word, and how far H_m has the boundary move.
+
+    H_t is x_t^m, for a boundary that only the picture tells is found among words that have seen it; x_s0 holds the
+    span's two ends beside the mean.
+    """
+
+    words_with_vision = True
+
+    @staticmethod
+    def pooling(width: int) -> MeanAndEndsPooling:
+        """From words to x_s0."""
+        return MeanAndEndsPooling(width)
 
     def __init__(self, *, width: int, classes: int, dropout: float) -> None:
         super().__init__(width=width, classes=classes, dropout=dropout)
@@ -137,10 +160,7 @@ class BilinearScore(nn.Module):
         return self.span(spans) @ self.word(words).transpose(1, 2) / math.sqrt(spans.shape[-1])
 
 
-def entity_heads(settings: HeadSettings, *, width: int, classes: int, dropout: float) -> EntityHeads:
-    """The heads of a variant."""
-    variant = {"paper": SigmoidHeads, "pointer": PointerHeads}[settings.variant]
-    return variant(width=width, classes=classes, dropout=dropout)
+HEADS: Mapping[HeadVariant, type[SigmoidHeads] | type[PointerHeads]] = {"paper": SigmoidHeads, "pointer": PointerHeads}
 
 
 def boundary_probabilities(output: ReasoningOutput, settings: HeadSettings) -> tuple[Tensor, Tensor]:

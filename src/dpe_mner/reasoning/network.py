@@ -6,6 +6,7 @@ of tokens and sentence, x_t^m and x_g^m at every time. Only the span branch and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,14 +17,15 @@ from dpe_mner.fusion.attention import set_attention_dropout
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.direct import DirectTransformer
 from dpe_mner.fusion.granularity import FusedText, GranularityFusion, VisualGrains
+from dpe_mner.fusion.relevance import PairRelevance, masked_mean
 from dpe_mner.fusion.span_aggregator import SpanAggregator
 from dpe_mner.fusion.static import StaticFusion
 from dpe_mner.fusion.top import TopLayer
 from dpe_mner.fusion.visual import GrainStates, VisualProjection, VisualStates
 from dpe_mner.reasoning.auxiliary import WordTagger
 from dpe_mner.reasoning.found import Found, FoundEmbedding
-from dpe_mner.reasoning.heads import ReasoningOutput, entity_heads
-from dpe_mner.reasoning.pooling import MeanAndEndsPooling, MeanPooling, mean_weights
+from dpe_mner.reasoning.heads import HEADS, ReasoningOutput
+from dpe_mner.reasoning.pooling import mean_weights
 from dpe_mner.representations.text import TextStates
 from dpe_mner.settings import GRAINS, FusionSettings, Granularity, Settings
 from dpe_mner.spans.time import TimeEmbedding
@@ -61,11 +63,19 @@ class Context:
 
 @dataclass(frozen=True)
 class SpanPass:
-    """One reasoning step: its logits, the relevance of each span (B, N, 2), and x_s (B, N, h)."""
+    """One reasoning step.
+
+    Attributes:
+        output: Its logits.
+        relevance: Of each span and the coarse and fine grain. *Shape:* (B, N, 2)
+        x_s: *Shape:* (B, N, h)
+        ends: Ends of the spans it started from, in any order. *Shape:* (B, N, 2)
+    """
 
     output: ReasoningOutput
     relevance: Tensor
     x_s: Tensor
+    ends: Tensor
 
 
 class ReasoningNetwork(nn.Module):
@@ -79,9 +89,9 @@ class ReasoningNetwork(nn.Module):
 
     def __init__(self, *, text_width: int, classes: int, settings: Settings) -> None:
         super().__init__()
-        fusion, heads = settings.fusion, settings.heads
+        fusion, variant = settings.fusion, HEADS[settings.heads.variant]
         width = fusion.hidden_size or text_width
-        self.settings = settings
+        self.levels = fusion.levels
         self.width = width
         self.text_projection = nn.Identity() if width == text_width else nn.Linear(text_width, width)
         self.visual_projection = VisualProjection(text_width=text_width, width=width, settings=fusion)
@@ -96,8 +106,7 @@ class ReasoningNetwork(nn.Module):
             self.static_fusion = nn.ModuleDict(
                 {i: StaticFusion(width=width, settings=fusion) for i in fusion.levels if i != "s"}
             )
-        ends = heads.span_pooling == "mean+ends"
-        self.span_projection = MeanAndEndsPooling(width) if ends else MeanPooling()
+        self.span_projection = variant.pooling(width)
         self.span_aggregator = SpanAggregator(
             width=width,
             heads=fusion.heads,
@@ -106,12 +115,12 @@ class ReasoningNetwork(nn.Module):
             reach=fusion.relative_positions,
         )
         self.time = TimeEmbedding(width)
-        self.found = FoundEmbedding(width=width, classes=classes) if heads.self_conditioning else None
+        self.found = FoundEmbedding(width=width, classes=classes) if settings.heads.self_conditioning else None
         self.top = TopLayer(width=width, settings=fusion)
-        # The paper's H_t is x_t; a pointer finds a boundary that only the picture tells among words that have seen it.
-        self.words_with_vision = heads.variant == "pointer" and fusion.token_level
-        self.heads = entity_heads(heads, width=width, classes=classes, dropout=fusion.dropout)
-        self.tagger = WordTagger(width=width, classes=classes, dropout=fusion.dropout) if heads.tagging else None
+        self.words_with_vision = variant.words_with_vision and fusion.token_level
+        self.heads = variant(width=width, classes=classes, dropout=fusion.dropout)
+        tagging = settings.loss.tagging > 0
+        self.tagger = WordTagger(width=width, classes=classes, dropout=fusion.dropout) if tagging else None
         if fusion.attention_dropout is not None:
             set_attention_dropout(self, fusion.attention_dropout)
 
@@ -177,17 +186,48 @@ class ReasoningNetwork(nn.Module):
         H_m = self.top(fused.states, x_t_m, mask, context.x_g_m[step], time, ends)  # eq. 11-16
         words = context.x_t_m[step] if self.words_with_vision else context.x_t
         output = self.heads(H_m, ends, words, mask)  # 2.3.2
-        return SpanPass(output, fused.relevance, x_s)
+        return SpanPass(output, fused.relevance, x_s, ends)
 
     def tag(self, context: Context) -> Tensor | None:
         """Logits of the auxiliary tags of the words, of x_t^m where there is one. *Shape:* (K, B, M, tags)."""
         if self.tagger is None:
             return None
-        words = context.x_t_m if self.settings.fusion.token_level else context.x_t[None]
+        words = context.x_t_m if "t" in self.levels else context.x_t[None]
         return cast(Tensor, self.tagger(words))
 
+    def pair_relevance(self, context: Context, passes: Sequence[SpanPass]) -> dict[Granularity, list[PairRelevance]]:
+        """Relevance of every text of a batch and every picture (eq. 17 and 18), at each text level and grain.
+
+        Args:
+            context: Words, sentence and vision.
+            passes: For the spans.
+
+        Returns:
+            For each level, each grain that is there and each text; nothing with a static fusion.
+        """
+        if not self.dynamic:
+            return {}
+        texts: dict[Granularity, list[Tensor]] = {
+            "t": [masked_mean(context.x_t, context.word_mask)],
+            "g": [context.x_g.squeeze(1)],
+            "s": [step.x_s for step in passes],
+        }
+        seen = {
+            j: grain
+            for j, grain in context.visual.items()
+            if grain.image.mask.shape[1] + grain.image2text.mask.shape[1]
+        }
+        return {
+            i: [
+                self.granularity(i).gate(j).pairs(x, grain.pooled, grain.present)
+                for j, grain in seen.items()
+                for x in texts[i]
+            ]
+            for i in self.levels
+        }
+
     def _fuse_spans(self, context: Context, step: int, x_s: Tensor) -> FusedText:
-        if not self.dynamic or "s" not in self.settings.fusion.levels:  # Table 3: nothing is fused over spans
+        if not self.dynamic or "s" not in self.levels:  # Table 3: nothing is fused over spans
             return FusedText(x_s, x_s.new_zeros(*x_s.shape[:2], 2))
         span_mask = x_s.new_ones(x_s.shape[:2], dtype=torch.bool)
         return self.granularity("s")(x_s, span_mask, context.visual, context.s[step], self.exchanges)
@@ -201,7 +241,7 @@ class ReasoningNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x_i^m at all K times as one batch of K * B posts. *Shapes:* (K, B, L, h), (B, 2)."""
         K, B = s.shape
-        if i not in self.settings.fusion.levels:  # Table 2: nobody reads it
+        if i not in self.levels:  # Table 2: nobody reads it
             return x[None].expand(K, -1, -1, -1), x.new_zeros(B, 2)
         if not self.dynamic:
             once = self.static_fusion[i](x, mask, visual)
@@ -219,15 +259,12 @@ def _exchanges(width: int, fusion: FusionSettings) -> nn.ModuleDict:
             return DirectTransformer(
                 width=width,
                 heads=fusion.heads,
-                layers=fusion.direct_layers,
                 ratio=fusion.mlp_ratio,
                 dropout=fusion.dropout,
             )
         return BottleneckTransformer(
             width=width,
             heads=fusion.heads,
-            layers=fusion.bottleneck_layers,
-            tokens=fusion.bottleneck_tokens,
             ratio=fusion.mlp_ratio,
             dropout=fusion.dropout,
             order=fusion.bottleneck_order,

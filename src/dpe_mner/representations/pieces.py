@@ -35,7 +35,7 @@ class Window:
         words: The words.
         owned: Words ``[from, to)`` of the post whose entities this window answers for.
         text: Pieces of the words.
-        characters: Character codes of each word; empty unless the settings ask for them.
+        characters: Character codes of each word; empty unless they are asked for.
         caption: Pieces of the caption, or None.
         tags: Pieces of the tags, or None.
     """
@@ -63,12 +63,14 @@ class PieceEncoder:
         tokenizer: Any Hugging Face tokenizer.
         settings: Windows, caption length, word features.
         max_pieces: Pieces the encoder takes at most, special ones included.
+        characters: Give windows the characters of each word, for a model that reads them.
     """
 
-    def __init__(self, tokenizer: Any, settings: EncoderSettings, *, max_pieces: int) -> None:
+    def __init__(self, tokenizer: Any, settings: EncoderSettings, *, max_pieces: int, characters: bool = False) -> None:
         self.tokenizer = tokenizer
         self.settings = settings
         self.max_pieces = max_pieces
+        self.characters = characters
         self._known: dict[str, _WordPieces] = {}
 
     @cached_property
@@ -106,7 +108,7 @@ class PieceEncoder:
                     words=part,
                     owned=(own_from, own_to),
                     text=self._assemble(pieces[start:end]),
-                    characters=[character_codes(w) for w in part] if self.settings.characters else [],
+                    characters=[character_codes(w) for w in part] if self.characters else [],
                     caption=caption,
                     tags=tags,
                 )

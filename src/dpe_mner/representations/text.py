@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from dpe_mner.errors import InputError
 from dpe_mner.representations.batch import Batch, PieceBatch
 from dpe_mner.representations.bert import BertEncoder
-from dpe_mner.representations.word_features import CharacterConvolution
 from dpe_mner.representations.word_shapes import SHAPES
 from dpe_mner.settings import EncoderSettings
 
@@ -33,7 +32,7 @@ class TextEncoder(nn.Module):
 
     Args:
         encoder: The encoder, called as transformers' models are.
-        settings: Pooling and word features.
+        settings: Word shapes, and how captions are read.
     """
 
     encoder: Any
@@ -42,10 +41,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.encoder = encoder
-        width = self.width
         input_width = self.encoder.get_input_embeddings().embedding_dim  # ELECTRA's is narrower than its states
         self.shapes = nn.Embedding(SHAPES, input_width, padding_idx=0) if settings.word_shapes else None
-        self.characters = CharacterConvolution(width) if settings.characters else None
         if self.shapes is not None:
             nn.init.zeros_(self.shapes.weight)
 
@@ -107,7 +104,7 @@ class TextEncoder(nn.Module):
             return states, pieces.mask
         S = pieces.mask.shape[1]
         there = torch.arange(S, device=states.device) <= pieces.word_index.amax(1, keepdim=True)
-        return pool_pieces(states, pieces.word_index, S, first=self.settings.pooling == "first"), there
+        return pool_pieces(states, pieces.word_index, S), there
 
     def forward(self, batch: Batch, embedded: Tensor | None = None) -> TextStates:
         """Encode the posts.
@@ -120,9 +117,7 @@ class TextEncoder(nn.Module):
             x_t, its mask, and x_g.
         """
         states = self.states(batch.text, self.embed(batch.text)[0] if embedded is None else embedded)
-        x_t = pool_pieces(states, batch.text.word_index, batch.words, first=self.settings.pooling == "first")
-        if self.characters is not None and batch.characters is not None:
-            x_t = x_t + self.characters(batch.characters).to(x_t.dtype)
+        x_t = pool_pieces(states, batch.text.word_index, batch.words)
         return TextStates(x_t=x_t, word_mask=batch.word_mask, x_g=states[:, :1])
 
 
@@ -178,21 +173,17 @@ def _with_module(module: nn.Module, path: list[str], replacement: nn.Module) -> 
     return twin
 
 
-def pool_pieces(states: Tensor, word_index: Tensor, words: int, *, first: bool = False) -> Tensor:
-    """Mean (or first) of the pieces of every word, as one matrix product.
+def pool_pieces(states: Tensor, word_index: Tensor, words: int) -> Tensor:
+    """Mean of the pieces of every word, as one matrix product.
 
     Args:
         states: *Shape:* (B, S, e)
         word_index: Word of each piece, -1 for none. *Shape:* (B, S)
         words: M.
-        first: Take the first piece alone.
 
     Returns:
         *Shape:* (B, M, e); zero for a word without pieces.
     """
-    if first:
-        previous = torch.nn.functional.pad(word_index[:, :-1], (1, 0), value=-1)
-        word_index = torch.where(word_index != previous, word_index, -1)
     belongs = word_index[:, None, :] == torch.arange(words, device=states.device)[None, :, None]
     weight = belongs.to(states.dtype)
     return (weight @ states) / weight.sum(-1, keepdim=True).clamp(min=1)

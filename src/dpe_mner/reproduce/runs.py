@@ -38,7 +38,7 @@ def state_of(recipe: Recipe, hashes: dict[str, str], *, baseline: str | None = N
     if metrics is None and not _has_begun(folder):
         return "absent"
     try:
-        there = load_recipe(found)
+        there = load_recipe(found, written=True)
     except InputError as error:
         raise InputError(f"{error}; it was run by another version: choose another --output") from None
     differing = differences(there, recipe, baseline=baseline is not None)

@@ -11,26 +11,18 @@ import torch
 from torch import Tensor
 
 
-def cumulative_alpha(schedule: str, timesteps: int) -> Tensor:
-    """alpha_t for t = 0 .. T-1.
+def cumulative_alpha(timesteps: int) -> Tensor:
+    """alpha_t for t = 0 .. T-1, the cosine schedule (Nichol and Dhariwal 2021; offset 0.008, beta at most 0.999).
 
     Args:
-        schedule: ``cosine`` (Nichol and Dhariwal 2021, offset 0.008, beta at most 0.999) or ``linear``
-            (beta from 1e-4 to 0.02 at T = 1000, scaled to other T).
         timesteps: T.
 
     Returns:
         *Shape:* (T,), float64.
     """
-    if schedule == "linear":
-        scale = 1000 / timesteps
-        beta = torch.linspace(1e-4 * scale, 0.02 * scale, timesteps, dtype=torch.float64).clamp(max=0.999)
-    elif schedule == "cosine":
-        grid = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
-        curve = torch.cos((grid + 0.008) / 1.008 * math.pi / 2) ** 2
-        beta = (1 - curve[1:] / curve[:-1]).clamp(0, 0.999)
-    else:
-        raise ValueError(f"unknown beta schedule {schedule!r}")
+    grid = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
+    curve = torch.cos((grid + 0.008) / 1.008 * math.pi / 2) ** 2
+    beta = (1 - curve[1:] / curve[:-1]).clamp(0, 0.999)
     return torch.cumprod(1 - beta, dim=0)
 
 
@@ -38,13 +30,12 @@ class NoiseProcess:
     """Forward process q(z_t | z_0) of eq. 1 and the reverse DDIM step.
 
     Args:
-        schedule: See :func:`cumulative_alpha`.
         timesteps: T.
     """
 
-    def __init__(self, *, schedule: str, timesteps: int) -> None:
+    def __init__(self, *, timesteps: int) -> None:
         self.timesteps = timesteps
-        self.alpha = cumulative_alpha(schedule, timesteps).to(torch.float32)
+        self.alpha = cumulative_alpha(timesteps).to(torch.float32)
         # Reasoning starts from noise alone, so at T-1 training must know no more: neither of the gold spans, nor of
         # what eq. 3 keeps for later (a terminal signal of zero; Lin et al. 2024).
         self.alpha[-1] = 0.0

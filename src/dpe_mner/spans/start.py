@@ -12,13 +12,11 @@ from torch import Tensor
 class GoldExpansion:
     """Expand up to E gold spans of a post to N starting spans.
 
-    ``repeat`` gives every gold span about the same number of starting spans; ``concat`` gives each one and fills
-    up with noise. Slots beyond the gold share, and all slots of a post without entities, are noise from the start,
-    so "no entity" is learned inside posts that have entities too.
+    Every gold span gets about the same number of starting spans. Slots beyond the gold share, and all slots of a post
+    without entities, are noise from the start, so "no entity" is learned inside posts that have entities too.
     """
 
     spans: int
-    mode: str
     gold_share: float
 
     def __call__(self, gold_count: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,8 +33,7 @@ class GoldExpansion:
         count = gold_count[:, None]
         index = slot % count.clamp(min=1)
         shared = max(round(self.spans * self.gold_share), 1)
-        limit = torch.full_like(count, shared) if self.mode == "repeat" else count.clamp(max=shared)
-        return index, (slot < limit) & (count > 0)
+        return index, (slot < shared) & (count > 0)
 
 
 def starting_signals(z_t_gold: Tensor, from_gold: Tensor, *, scale: float, generator: torch.Generator | None) -> Tensor:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field
 
 from dpe_mner.errors import InputError
+from dpe_mner.removed import refuse_removed, without_removed
 from dpe_mner.settings import Section, Settings, parse_section
 
 
@@ -68,8 +69,14 @@ class Recipe(Section):
     output: str = "runs/dpe-mner"
 
 
-def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, written: bool = False) -> Recipe:
     """Read a recipe and apply ``key=value`` overrides, e.g. ``training.epochs=3``.
+
+    Args:
+        path: A YAML file.
+        overrides: Applied in turn.
+        written: It is the whole recipe that a run wrote: settings that were removed since may be in it, as in a
+            checkpoint.
 
     Raises:
         InputError: If the file is missing or not YAML, or a key or value is wrong.
@@ -85,8 +92,11 @@ def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
         raise InputError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
         raise InputError(f"{name}: empty or not a mapping; see docs/training.md for the keys")
+    if written and isinstance(values.get("settings"), dict):
+        values["settings"] = without_removed(values["settings"], where=name, version=None)
     for override in overrides:
         _set(values, override)
+    refuse_removed(values.get("settings"), where=name)
     return parse_section(Recipe, values, where=name)
 
 

@@ -115,13 +115,11 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
     for override in overrides:
         if not override.startswith(_WITHOUT_TRAINING):
             raise InputError(f"--set {override!r}: only {' and '.join(_WITHOUT_TRAINING)} can change without training")
-    trained = load_recipe(folder / RECIPE)
-    recipe = load_recipe(folder / RECIPE, [*overrides, f"output={folder}"])
+    trained = load_recipe(folder / RECIPE, written=True)
+    recipe = load_recipe(folder / RECIPE, [*overrides, f"output={folder}"], written=True)
     model = load_checkpoint(str(folder))
-    encoder = model.settings.encoder.model_copy(update={"caption_layers": recipe.settings.encoder.caption_layers})
-    model.config.with_settings(
-        model.settings.model_copy(update={"reasoning": recipe.settings.reasoning, "encoder": encoder})
-    )
+    changed = recipe.settings
+    model.configure(reasoning=changed.reasoning, encoder={"caption_layers": changed.encoder.caption_layers})
     attach_pictures(recipe, model)
     training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
@@ -150,8 +148,7 @@ def finish(
         by_steps[steps] = {"f1": found.report.overall.f1, "calibrated_f1": found.calibrated.overall.f1}
         if steps == gamma:
             validation = found
-    decision = model.settings.decision.model_copy(update={"threshold": validation.threshold})
-    model.config.with_settings(model.settings.model_copy(update={"decision": decision}))
+    model.configure(decision={"threshold": validation.threshold})
     metrics = {
         "name": recipe.name,
         "encoder": recipe.encoder,

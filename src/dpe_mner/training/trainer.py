@@ -30,7 +30,7 @@ class EpochTrainer(Trainer):
     """The Trainer with several learning rates, a generator-driven loss and strict F1 as its evaluation.
 
     A subclass gives ``validate`` and ``keep``. The model's forward takes a batch and a generator and gives a
-    :class:`~dpe_mner.model.TrainingOutput`.
+    :class:`~dpe_mner.objective.criterion.TrainingOutput`.
 
     Args:
         model: What is trained.
@@ -213,11 +213,10 @@ class EntityTrainer(EpochTrainer):
 
     def keep(self, figures: Mapping[str, float]) -> None:
         """Save the checkpoint with its threshold to ``best``."""
-        settings = self.model.settings
-        decision = settings.decision.model_copy(update={"threshold": figures["threshold"]})
-        self.model.config.with_settings(settings.model_copy(update={"decision": decision}))
+        kept = self.model.settings.decision
+        self.model.configure(decision={"threshold": figures["threshold"]})
         save_checkpoint(self.model, self.output / "best", half=self.recipe.half_precision_weights)
-        self.model.config.with_settings(settings)
+        self.model.configure(decision=kept)
 
 
 def set_dropout(module: nn.Module, rate: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,19 +57,15 @@ def calibrated(gold: Sequence[Set[Labelled]], predictions: Sequence[Prediction])
     return Validation(report(predictions), report(above(predictions, threshold)), threshold)
 
 
-def above(
-    predictions: Sequence[Prediction], threshold: float, *, by_label: Mapping[str, float] | None = None
-) -> list[Prediction]:
+def above(predictions: Sequence[Prediction], threshold: float) -> list[Prediction]:
     """Predictions with the entities that score at least a threshold.
 
     Args:
         predictions: Made with a lower threshold or none.
         threshold: Least score.
-        by_label: That of some types, where it is another.
     """
-    least = by_label or {}
     return [
-        replace(prediction, entities=[e for e in prediction.entities if e.score >= least.get(e.label, threshold)])
+        replace(prediction, entities=[e for e in prediction.entities if e.score >= threshold])
         for prediction in predictions
     ]
 

@@ -59,7 +59,7 @@ def tiny_model(settings: Settings, *, seed: int, words: Sequence[str] = VOCABULA
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = DPEMNERConfig(encoder=encoder.to_dict(), settings=settings.model_dump(), labels=list(LABELS))
+        config = DPEMNERConfig(encoder=encoder.to_dict(), settings=settings, labels=list(LABELS))
         model = DPEMNERModel(config)
     named = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     model.attach_tokenizer(PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named))
