@@ -59,8 +59,9 @@ def test_demo_posts_are_enough_and_labelled_by_the_model(model):
 def test_validation_f1_is_what_the_readme_says(model, validation):
     report = evaluate_posts(model, validation, PredictionOptions(batch_size=64))
     assert report.overall.support == 1324
+    assert report.overall.f1 == pytest.approx(86.42, abs=0.005)  # rounded as printed; one entity more or less is 0.03
     written = json.loads((bundled_folder() / "metrics.json").read_text(encoding="utf-8"))["f1"]
-    assert report.overall.f1 == pytest.approx(written, abs=0.3)
+    assert written == pytest.approx(86.39, abs=0.005)  # training counts with scores that are not rounded
 
 
 @needs_shared

@@ -111,7 +111,8 @@ def test_any_model_reads_tags_made_from_the_picture(build, models, images):
     plain = build(decision={"threshold": 0.0})
     plain.use_pictures(models={"tags": models["detr"]})
     answer = plain.predict(text_of(0), image=images / "a.png", explain=True)
-    assert isinstance(answer.representations["y_ft"], bool)
+    (seen,) = plain.pictures([dpe_mner.Post(text=text_of(0), image=images / "a.png")])
+    assert answer.representations["y_ft"] == bool(seen.post.tags)
     assert not answer.representations["y_c"]
     with pytest.raises(InputError, match="trained without y_c"):
         plain.use_pictures(models={"grid": models["vit"]})

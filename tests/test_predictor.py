@@ -60,12 +60,16 @@ def test_offsets_are_exact_for_any_text(model, text):
 
 def test_offsets_of_given_words_count_in_the_joined_text(model):
     words = ["Kevin", "", "Durant", "\u200b", "enters", "Oracle"]
-    for entity in model.predict(Post(words=words)):
+    entities = model.predict(Post(words=words))
+    assert entities
+    for entity in entities:
         assert " ".join(words)[entity.start : entity.end] == entity.text
 
 
 def test_entities_are_flat_and_in_order(model):
-    for entities in model.predict(many_posts()):
+    found = model.predict(many_posts())
+    assert max(map(len, found)) > 1
+    for entities in found:
         assert all(a.end <= b.start for a, b in itertools.pairwise(entities))
 
 
@@ -107,8 +111,11 @@ def test_a_hundred_thousand_characters(model):
     text = "Kevin Durant in Paris, " * 4400
     assert len(text) > 100_000
     entities = model.predict(text)
+    assert entities
     assert all(text[e.start : e.end] == e.text for e in entities)
-    assert model.predict("x" * 100_000) is not None
+    one_word = "x" * 100_000
+    assert {e.text for e in model.predict(one_word)} <= {one_word}
+    assert model.predict(one_word + " Kevin", explain=True).warnings == []
 
 
 def test_what_counts_as_one_post(model):
@@ -159,7 +166,13 @@ def test_explanations_tell_every_step(model):
         "y_f": False,
         "y_ft": True,
     }
-    assert all(c.text in result.text for step in result.steps for c in step.candidates)
+
+
+def test_candidates_of_steps_are_parts_of_the_text(model):
+    results = model.predict(many_posts(), explain=True)
+    shown = [(candidate, result) for result in results for step in result.steps for candidate in step.candidates]
+    assert len(shown) > 20  # a random model must find something for this to mean anything
+    assert all(candidate.text in result.text for candidate, result in shown)
 
 
 def test_a_caption_changes_what_the_model_sees(model):

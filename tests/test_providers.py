@@ -85,7 +85,7 @@ def test_captions_are_one_line_each(vision):
     assert one == " ".join(one.split())
     assert captioner([picture(0)]) == [one]
     assert captioner([]) == []
-    assert isinstance(two, str)
+    assert captioner([picture(1), picture(0)]) == [two, one]
 
 
 def test_a_prompt_begins_the_caption(vision):
@@ -191,7 +191,7 @@ def test_the_reader_makes_all_parts(vision):
     assert first.regions.features.shape == (3, 4, 16)
     assert 1 <= len(first.tags) <= 2
     assert len({d.label for d in first.tags}) == len(first.tags)
-    assert isinstance(second.caption, str)
+    assert [first.caption, second.caption] == Captioner(settings.caption)([picture(0), picture(1)])
     assert first.ocr is None
     assert first.warnings == ()
     (only,) = reader(pictures[:1], kinds=["tags"])

@@ -31,6 +31,11 @@ def test_what_cannot_be_quantised_is_one_line(build):
 
 
 def test_load_and_command(saved_model):
-    assert dpe_mner.load(saved_model, int8=True).predict("Kevin Durant") is not None
+    exact, small = dpe_mner.load(saved_model), dpe_mner.load(saved_model, int8=True)
+    expected = [entity.as_dict() for entity in small.predict("Kevin Durant")]
     command = ("predict", "--text", "Kevin Durant", "--model", saved_model)
-    assert lines_of(run(*command, "--int8").stdout)
+    (row,) = lines_of(run(*command, "--int8").stdout)
+    assert row["entities"] == expected
+    words = batch_of(exact, POSTS)
+    with torch.inference_mode():
+        assert not torch.equal(exact.text_encoder(words).x_t, small.text_encoder(words).x_t)

@@ -100,7 +100,7 @@ def test_a_changed_setting_never_meets_stale_features(settings, folder, tmp_path
     store = PictureStore(tmp_path / "s")
     post = Post(text="x", image=str(folder / "sub" / "1.png"))
     source = PictureSource(PictureReader(pooled), store=store, images=folder)
-    assert source.locate(post) is not None
+    assert store.has(source.locate(post).key, PictureReader(settings).key("grid"))
     assert not store.has(source.locate(post).key, source.locate(post).parts["grid"])
     assert source([post])[0].parts.grid.shape == (4, 16)  # made on the spot
     store.close()
