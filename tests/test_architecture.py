@@ -1,8 +1,8 @@
 """Imports point from a later room to an earlier one, and no two files wait for each other.
 
 Rooms are the folders of the package and the files at its root. Counted are imports that run when a file is loaded;
-those inside functions (lazy ones, for a quick ``--help``) and under ``TYPE_CHECKING`` are counted for the command line alone,
-which nothing may know however late.
+those inside functions (lazy ones, for a quick ``--help``) and under ``TYPE_CHECKING`` are counted for the command line
+alone, which nothing may know however late.
 """
 
 from __future__ import annotations
