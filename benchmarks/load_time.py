@@ -11,7 +11,7 @@ import sys
 POST = "Kevin Durant enters Oracle Arena"
 PYTORCH = """
 part("import torch", lambda: __import__("torch"))
-part("import dpe_mner's", lambda: __import__("dpe_mner.checkpoint"))
+part("import dpe_mner's", lambda: __import__("dpe_mner.checkpoints.loading"))
 model = part("load", lambda: __import__("dpe_mner").load(*arguments))
 part("first post", lambda: model.predict(post))
 """

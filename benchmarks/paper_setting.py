@@ -17,9 +17,10 @@ import torch
 import dpe_mner
 from dpe_mner import predictor
 from dpe_mner.data.dataset import load_dataset
+from dpe_mner.evaluation.calibration import Validation
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.representations.pieces import Window
-from dpe_mner.training.validate import Validation, Validator
+from dpe_mner.representations.windows import Window
+from dpe_mner.training.validate import Validator
 
 
 def in_file_order(windows: Sequence[Window], batch_size: int, images: Any = None) -> Iterator[list[Window]]:

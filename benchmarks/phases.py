@@ -44,12 +44,12 @@ def main() -> None:
     watch(model.network, "prepare", "what no span changes (prepare)")
     watch(model.network, "forward", "span branch and top layer, all steps")
     for i, name in (("t", "token"), ("g", "sentence"), ("s", "span")):
-        watch(model.network.granularity(i), "forward", f"  fusion, {name} level")  # type: ignore[arg-type]
+        watch(model.network.text_level(i), "forward", f"  fusion, {name} level")  # type: ignore[arg-type]
     watch(model.network.top, "forward", "  top layer")
     watch(model.network.span_aggregator, "forward", "  SpanAggr")
     watch(model.network.heads, "forward", "  heads")
     watch(predictor, "decode_trace", "decoding")
-    watch(model.pieces, "windows", "tokenizing")
+    watch(model.tokenizer, "windows", "tokenizing")
     watch(predictor, "collate_windows", "batching")
     for _ in range(2):  # the first round warms up
         seconds.clear()

@@ -111,7 +111,7 @@ def predict_one_by_one(
     """A post with its picture, end to end, against the sum of the bare calls of all its models."""
     posts = load_dataset(folder / "posts.jsonl").posts[:60]
     model = dpe_mner.load(name)
-    assert model.pieces is not None
+    assert model.tokenizer is not None
     model.predict(posts[0])
     ratios, times = [], []
     for post in posts[1:]:
@@ -127,10 +127,10 @@ def predict_one_by_one(
 
 def text_seconds(model: dpe_mner.DPEMNERModel, post: dpe_mner.Post) -> float:
     """The text encoder on the post and on five tags."""
-    assert model.pieces is not None
+    assert model.tokenizer is not None
     seen = dpe_mner.Post(text=post.text, tags=["person", "chair", "cup", "book", "tie"])
-    windows = model.pieces.windows(seen, words_of(seen))
-    batch = collate_windows(windows, pad_id=model.pieces.pad_id)
+    windows = model.tokenizer.windows(seen, words_of(seen))
+    batch = collate_windows(windows, pad_id=model.tokenizer.pad_id)
     with torch.inference_mode():
         return timed(lambda: model.encode(batch))
 

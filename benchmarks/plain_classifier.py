@@ -19,13 +19,13 @@ from dpe_mner.evaluation.score import score
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import collate
 from dpe_mner.representations.encoders import load_pretrained, new_encoder
-from dpe_mner.representations.pieces import PieceEncoder
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.representations.tokenizer import load_tokenizer
+from dpe_mner.representations.windows import WindowTokenizer
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.training.examples import ExampleCollator, LengthGroupedBatches, make_examples
 from dpe_mner.training.recipe import load_recipe, resolve_encoder
-from dpe_mner.training.run import load_split
+from dpe_mner.training.train import load_split
 from dpe_mner.training.trainer import bf16_is_native
 from dpe_mner.types import Post
 
@@ -62,8 +62,8 @@ def main() -> None:
     train, valid = load_split(recipe, "train"), load_split(recipe, "valid")
     labels = recipe.data.labels or train.labels
     names = ["O", *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
-    pieces = PieceEncoder(load_tokenizer(encoder), recipe.settings.encoder, max_pieces=512)
-    examples = make_examples(train.posts, pieces, labels)
+    tokenizer = WindowTokenizer(load_tokenizer(encoder), recipe.settings.encoder, max_pieces=512)
+    examples = make_examples(train.posts, tokenizer, labels)
     model = Classifier(encoder, recipe.settings.encoder, len(names))
     groups = [
         {"params": model.text.parameters(), "lr": arguments.encoder_lr},
@@ -74,7 +74,7 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: min(i / (0.1 * steps), max(0.0, (steps - i) / (0.9 * steps)))
     )
-    build = ExampleCollator(pad_id=pieces.pad_id)
+    build = ExampleCollator(pad_id=tokenizer.pad_id)
     half = bf16_is_native() if recipe.training.bf16 == "auto" else recipe.training.bf16
     gold = [gold_characters(p, words_of(p)) for p in valid.posts]
     started = time.monotonic()
@@ -99,21 +99,21 @@ def main() -> None:
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-        report = score(gold, predict(model, valid.posts, pieces, names))
+        report = score(gold, predict(model, valid.posts, tokenizer, names))
         print(f"epoch {epoch + 1}: F1 {report.overall.f1:.2f}  {time.monotonic() - started:.0f} s", flush=True)
 
 
 @torch.inference_mode()
 def predict(
-    model: Classifier, posts: list[Post], pieces: PieceEncoder, names: list[str]
+    model: Classifier, posts: list[Post], tokenizer: WindowTokenizer, names: list[str]
 ) -> list[list[tuple[int, int, str]]]:
     """Entities of each post, in characters."""
     model.eval()
     found: list[list[tuple[int, int, str]]] = [[] for _ in posts]
-    windows = [w for i, p in enumerate(posts) for w in pieces.windows(p, words_of(p), index=i)]
+    windows = [w for i, p in enumerate(posts) for w in tokenizer.windows(p, words_of(p), index=i)]
     for k in range(0, len(windows), 64):
         part = windows[k : k + 64]
-        tags = model(collate(part, pad_id=pieces.pad_id)).argmax(-1).tolist()
+        tags = model(collate(part, pad_id=tokenizer.pad_id)).argmax(-1).tolist()
         for window, row in zip(part, tags, strict=True):
             words = words_of(posts[window.post])
             for span in read_tags([names[t] for t in row[: len(window.words)]]).spans:

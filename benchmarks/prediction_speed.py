@@ -30,10 +30,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     posts = load_dataset(arguments.data, visual_text=arguments.visual_text).posts
     model = dpe_mner.load(arguments.model)
-    predictor = Predictor(model, model.pieces)
-    windows = [w for i, p in enumerate(posts) for w in model.pieces.windows(p, words_of(p), index=i)]
+    predictor = Predictor(model, model.tokenizer)
+    windows = [w for i, p in enumerate(posts) for w in model.tokenizer.windows(p, words_of(p), index=i)]
     batches = [
-        collate_windows(batch, pad_id=model.pieces.pad_id)
+        collate_windows(batch, pad_id=model.tokenizer.pad_id)
         for batch in batches_of_like_shape(windows, arguments.batch_size)
     ]
 

@@ -9,7 +9,7 @@ import argparse
 
 import dpe_mner
 from dpe_mner.data.dataset import load_dataset
-from dpe_mner.evaluation.run import evaluate_posts
+from dpe_mner.evaluation.answers import evaluate_posts
 from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.types import LabelledSpan, Post
 

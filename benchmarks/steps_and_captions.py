@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import dpe_mner
 from dpe_mner.data.dataset import load_dataset
-from dpe_mner.evaluation.run import evaluate_posts
+from dpe_mner.evaluation.answers import evaluate_posts
 from dpe_mner.pipeline import PredictionOptions
 
 

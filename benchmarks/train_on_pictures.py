@@ -22,7 +22,7 @@ from dpe_mner.pictures.source import PictureSource
 from dpe_mner.predictor import collate_windows, features_of
 from dpe_mner.settings import GRAINS
 from dpe_mner.training.recipe import load_recipe
-from dpe_mner.training.run import train
+from dpe_mner.training.train import train
 from dpe_mner.types import Post
 
 _BATCH = 32
@@ -41,13 +41,13 @@ def silver(posts: list[Post], path: Path) -> None:
 
 @torch.inference_mode()
 def retrieval(model: DPEMNERModel, posts: list[Post], source: PictureSource) -> dict[str, float]:
-    """Share of posts whose own picture has the highest relevance among 32, by text granularity and grain."""
-    assert model.pieces is not None
+    """Share of posts whose own picture has the highest relevance among 32, by text level and grain."""
+    assert model.tokenizer is not None
     hits: dict[str, list[bool]] = {}
     for start in range(0, len(posts) - _BATCH + 1, _BATCH):
         seen = source(posts[start : start + _BATCH])
-        windows = [model.pieces.windows(s.post, words_of(s.post), index=k)[0] for k, s in enumerate(seen)]
-        batch = collate_windows(windows, pad_id=model.pieces.pad_id, images=[features_of(s.parts) for s in seen])
+        windows = [model.tokenizer.windows(s.post, words_of(s.post), index=k)[0] for k, s in enumerate(seen)]
+        batch = collate_windows(windows, pad_id=model.tokenizer.pad_id, images=[features_of(s.parts) for s in seen])
         text, visual = model.encode(batch)
         network = model.network
         times = torch.full((1, len(batch)), model.settings.noise.timesteps - 1)
@@ -56,7 +56,7 @@ def retrieval(model: DPEMNERModel, posts: list[Post], source: PictureSource) -> 
         together = torch.zeros(len(batch), len(batch))
         for name, (i, x) in pooled.items():
             for j in GRAINS:
-                logits = network.granularity(i).gate(j).logits(x, visual[j].pooled)  # type: ignore[arg-type]
+                logits = network.text_level(i).gate(j).logits(x, visual[j].pooled)  # type: ignore[arg-type]
                 together += logits.log_softmax(0)  # a picture that draws every text says nothing
                 own = logits.argmax(1) == torch.arange(len(batch))
                 hits.setdefault(f"{name} x {j}", []).extend(own[visual[j].present].tolist())

@@ -10,7 +10,7 @@ from dpe_mner.bench.memory import peak_process_memory
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.training.examples import ExampleCollator, make_examples
 from dpe_mner.training.recipe import load_recipe, resolve_encoder
-from dpe_mner.training.run import load_split
+from dpe_mner.training.train import load_split
 
 
 def main() -> None:
@@ -26,8 +26,8 @@ def main() -> None:
     data = load_split(recipe, "train")
     labels = recipe.data.labels or data.labels
     model = DPEMNERModel.from_encoder(resolve_encoder(recipe.encoder), labels=labels, settings=recipe.settings)
-    examples = sorted(make_examples(data.posts, model.pieces, labels), key=lambda e: -e.length)
-    collate = ExampleCollator(pad_id=model.pieces.pad_id)
+    examples = sorted(make_examples(data.posts, model.tokenizer, labels), key=lambda e: -e.length)
+    collate = ExampleCollator(pad_id=model.tokenizer.pad_id)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     model.train()
     for step in range(arguments.steps):  # the longest posts of the data set: the worst case

@@ -19,5 +19,5 @@ def quiet(_: str) -> None:
 
 def words_batch(baseline: BuiltBaseline, words, *, multiple: int = 1, gold=None):
     post = Post(words=words)
-    windows = baseline.pieces.windows(post, words_of(post))
-    return collate(windows, pad_id=baseline.pieces.pad_id, multiple=multiple, gold=gold)
+    windows = baseline.tokenizer.windows(post, words_of(post))
+    return collate(windows, pad_id=baseline.tokenizer.pad_id, multiple=multiple, gold=gold)

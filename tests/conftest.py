@@ -195,9 +195,9 @@ def posts() -> list[Post]:
 
 def batch_of(model: DPEMNERModel, posts, *, gold: bool = False, images=None, multiple: int = 1):
     number = {label: c for c, label in enumerate(LABELS, start=1)}
-    windows = [w for i, p in enumerate(posts) for w in model.pieces.windows(p, words_of(p), index=i)]
+    windows = [w for i, p in enumerate(posts) for w in model.tokenizer.windows(p, words_of(p), index=i)]
     spans = [[(e.start, e.end - 1, number[e.label]) for e in p.entities or ()] for p in posts] if gold else None
-    return collate(windows, pad_id=model.pieces.pad_id, gold=spans, images=images, multiple=multiple)
+    return collate(windows, pad_id=model.tokenizer.pad_id, gold=spans, images=images, multiple=multiple)
 
 
 @pytest.fixture

@@ -192,9 +192,9 @@ def test_each_overfits_a_handful_of_posts(built, kind):
     baseline = built(kind)
     model = baseline.model.train()
     number = {label: c for c, label in enumerate(LABELS, start=1)}
-    windows = [w for i, p in enumerate(POSTS) for w in baseline.pieces.windows(p, words_of(p), index=i)]
+    windows = [w for i, p in enumerate(POSTS) for w in baseline.tokenizer.windows(p, words_of(p), index=i)]
     gold = [[(e.start, e.end - 1, number[e.label]) for e in p.entities] for p in POSTS]
-    batch = collate(windows, pad_id=baseline.pieces.pad_id, gold=gold)
+    batch = collate(windows, pad_id=baseline.tokenizer.pad_id, gold=gold)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(80):
@@ -230,7 +230,7 @@ def test_captions_are_not_read(built):
 
 def test_unseen_words_differ_by_their_characters_and_rare_ones_are_replaced_while_training(built):
     baseline = built("bilstm-crf", posts=[*POSTS, Post(words=("Paris", "Paris", "good"))])
-    tokenizer, model = baseline.pieces.tokenizer, baseline.model
+    tokenizer, model = baseline.tokenizer.pretrained, baseline.model
     words = ["paris", "PARIS", "Kevin", "Berlin", "Madrid"]
     ids = [piece[0] for piece in tokenizer(words)["input_ids"]]
     assert ids[0] == ids[1] != tokenizer.unk_token_id

@@ -17,11 +17,11 @@ from dpe_mner.baselines.build import KINDS, Description, new_baseline
 from dpe_mner.baselines.checkpoint import load_baseline
 from dpe_mner.baselines.glove import read_glove
 from dpe_mner.baselines.predict import predict_posts
-from dpe_mner.baselines.run import train_baseline
 from dpe_mner.baselines.settings import BaselineSettings
+from dpe_mner.baselines.train import train_baseline
 from dpe_mner.data.gold import gold_of_posts
+from dpe_mner.evaluation.calibration import calibrated
 from dpe_mner.training.recipe import Recipe
-from dpe_mner.training.validate import calibrated
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_glove_vectors_become_the_words(write, encoders):
     settings = BaselineSettings.model_validate({"bilstm": {"glove": path, "word_size": 3}})
     description = Description(kind="bilstm-crf", labels=LABELS, settings=settings)
     baseline = new_baseline(description, encoder="", posts=POSTS)
-    ids = [piece[0] for piece in baseline.pieces.tokenizer(["PARIS", "berlin", "Kevin"])["input_ids"]]
+    ids = [piece[0] for piece in baseline.tokenizer.pretrained(["PARIS", "berlin", "Kevin"])["input_ids"]]
     vectors = baseline.model.words.weight[ids].tolist()
     assert vectors[0] == [1, 2, 3]
     assert vectors[1] == [3, 2, 1]  # a word no post has

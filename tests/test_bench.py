@@ -10,7 +10,7 @@ from helpers import assert_refused, run
 
 from dpe_mner import InputError
 from dpe_mner.bench.clock import in_turns, percentile
-from dpe_mner.bench.run import AXES, Bench
+from dpe_mner.bench.speed import AXES, Bench
 from dpe_mner.bench.workload import batches_of, posts_of_length, sample_posts, with_gold
 from dpe_mner.data.words import words_of
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import dpe_mner
+from dpe_mner.checkpoints.hub import bundled_folder
 from dpe_mner.data.dataset import load_dataset
-from dpe_mner.demo import demo_posts
+from dpe_mner.data.demo import demo_posts
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.run import evaluate_posts
-from dpe_mner.hub import bundled_folder
+from dpe_mner.evaluation.answers import evaluate_posts
 from dpe_mner.pipeline import PredictionOptions
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

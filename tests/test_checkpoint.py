@@ -12,8 +12,8 @@ from conftest import LABELS, POSTS, settings_with
 from safetensors.torch import load_file, save_file
 
 from dpe_mner import DPEMNERModel, InputError, load
-from dpe_mner.checkpoint import save_checkpoint
-from dpe_mner.config import DPEMNERConfig
+from dpe_mner.checkpoints.config import DPEMNERConfig
+from dpe_mner.checkpoints.loading import save_checkpoint
 
 
 @pytest.fixture

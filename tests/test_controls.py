@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 
 from dpe_mner import InputError, Post
 from dpe_mner.commands.comparison import Question, hold
+from dpe_mner.evaluation.answers import answer_posts
+from dpe_mner.evaluation.calibration import above
 from dpe_mner.evaluation.exchanged import derangement, exchangeable, exchanged
 from dpe_mner.evaluation.mean_state import constant_state, mean_state_answers, observed_state
-from dpe_mner.evaluation.run import answer_posts
 from dpe_mner.pictures.kinds import Detection, PictureParts
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.predictor import Predictor
-from dpe_mner.training.validate import Validator, above
+from dpe_mner.training.validate import Validator
 from dpe_mner.types import Entity, Prediction
 
 OPTIONS = PredictionOptions(steps=2)
@@ -168,7 +169,7 @@ def states_of_heads(model, posts, seen):
     """Every H_m that the heads read while posts are predicted."""
     handle = model.network.heads.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
     try:
-        return list(Predictor(model, model.pieces)(posts, OPTIONS))
+        return list(Predictor(model, model.tokenizer)(posts, OPTIONS))
     finally:
         handle.remove()
 
@@ -196,7 +197,7 @@ def test_the_heads_read_one_constant_state(build, posts, fusion):
 
 def test_the_control_is_gone_after_an_error(build, posts):
     model = build()
-    before = list(Predictor(model, model.pieces)(posts, OPTIONS))
+    before = list(Predictor(model, model.tokenizer)(posts, OPTIONS))
 
     def fails(control):
         with pytest.raises(RuntimeError, match="in between"), control:
@@ -205,7 +206,7 @@ def test_the_control_is_gone_after_an_error(build, posts):
     fails(observed_state(model))
     fails(constant_state(model, torch.zeros(model.network.width)))
     assert not model.network.top._forward_hooks
-    assert list(Predictor(model, model.pieces)(posts, OPTIONS)) == before
+    assert list(Predictor(model, model.tokenizer)(posts, OPTIONS)) == before
     with pytest.raises(ValueError, match="no state"), observed_state(model) as mean:
         _ = mean.value
 

@@ -115,7 +115,7 @@ def test_at_the_first_step_a_picture_of_weight_0_is_not_seen(build, posts):
 def test_without_relevance_words_stay_what_they_are(build, posts):
     model = build()
     for j in ("c", "f"):
-        model.network.granularity("t").gate(j).offset.fill_(-1e9)
+        model.network.text_level("t").gate(j).offset.fill_(-1e9)
     context = prepared(model, batch_of(model, posts, images=image_features(posts, ALL)), 500)
     torch.testing.assert_close(context.x_t_m[0], context.x_t)  # up to the rounding of the sum of eq. 6
 
@@ -129,7 +129,7 @@ def test_each_span_has_a_relevance_of_its_own(build, posts):
         assert step.relevance.shape == (len(posts), spans, 2)
         assert float(step.relevance[0].std(0).min()) > 1e-3
         assert torch.equal(step.relevance[2], torch.zeros(spans, 2))  # a post without vision
-        gate = model.network.granularity("s").gate("c")
+        gate = model.network.text_level("s").gate("c")
         torch.testing.assert_close(step.relevance[1, :, 0], gate(step.x_s[1:2], trace.visual["c"].pooled[1:2])[0])
     assert trace.context.relevance.shape == (len(posts), 2, 2)
 
@@ -274,7 +274,7 @@ def test_without_a_level_its_fusion_is_not_there_and_with_it_it_decides(build, p
     before = answers(model, batch)
     assert computed == set(model.network.fusion) == set(LEVELS) - ({level} if off else set())
     if not off:
-        scramble(model.network.granularity(level))
+        scramble(model.network.text_level(level))
         assert not same(before, answers(model, batch))
 
 
@@ -286,7 +286,7 @@ def test_of_a_single_level_only_its_own_fusion_reads_vision(build, posts, level)
     batch = batch_of(model, posts, images=image_features(posts, ALL))
     before = answers(model, batch)
     for j in ("c", "f"):
-        model.network.granularity(level).gate(j).offset.fill_(-1e9)
+        model.network.text_level(level).gate(j).offset.fill_(-1e9)
     assert (before[0][0] - answers(model, batch)[0][0]).abs().max() > 1e-5  # vision came this way
     changed = batch_of(model, posts, images=[(a.flip(-1), b.flip(-1)) for a, b in image_features(posts, ALL)])
     for one, other in zip(answers(model, batch), answers(model, changed), strict=True):
@@ -326,7 +326,7 @@ def test_one_grain_alone_has_nothing_to_be_concatenated_with(build):
     one, other = (m.reason(batch_of(m, posts)).steps[-1].output.types for m in (default, without))
     torch.testing.assert_close(one, other)
     for i in LEVELS:
-        scramble(without.network.granularity(i).middle.concatenate)
+        scramble(without.network.text_level(i).middle.concatenate)
     torch.testing.assert_close(without.reason(batch_of(without, posts)).steps[-1].output.types, other)
 
 

@@ -159,7 +159,7 @@ def test_a_post_without_words_or_no_post_has_no_influence(make):
 
 
 def window_of(model, post):
-    (window,) = model.pieces.windows(post, words_of(post))
+    (window,) = model.tokenizer.windows(post, words_of(post))
     return window
 
 
@@ -169,10 +169,10 @@ def exchanged(model, post, image=(None, None)):
 
     def reason(changed, images):
         seen.append((changed, images))
-        return model.reason(collate(changed, pad_id=model.pieces.pad_id, images=images, multiple=8))
+        return model.reason(collate(changed, pad_id=model.tokenizer.pad_id, images=images, multiple=8))
 
     own = reason(windows, [image])
-    moved = span_influence(windows, [image], own, pieces=model.pieces, settings=model.settings, reason=reason)
+    moved = span_influence(windows, [image], own, tokenizer=model.tokenizer, settings=model.settings, reason=reason)
     assert all(spans.shape == (1, 12) for spans in moved.values())
     return seen[1:]
 
@@ -230,7 +230,7 @@ def test_of_several_windows_the_one_that_moves_most_tells(make):
     model = make(encoder={"window_words": 8, "window_overlap": 2})
     post = replace(POST, text=" ".join([POST.text] * 6))
     told = model.predict(post, explain=True)
-    assert len(model.pieces.windows(post, words_of(post))) > 3
+    assert len(model.tokenizer.windows(post, words_of(post))) > 3
     assert set(told.influence) == set(told.relevance["span"]) == {"coarse", "fine"}
 
 
@@ -363,8 +363,8 @@ def test_attention_of_a_model_is_shared_out_among_what_is_there(make, exchange, 
     posts = [POST, replace(POST, tags=None), replace(POST, tags=("cup",))]
     torch.manual_seed(0)
     images = [(None, torch.randn(2, 6)), (None, None), (None, None)]
-    windows = [window for post in posts for window in model.pieces.windows(post, words_of(post))]
-    batch = collate(windows, pad_id=model.pieces.pad_id, images=images, multiple=8)
+    windows = [window for post in posts for window in model.tokenizer.windows(post, words_of(post))]
+    batch = collate(windows, pad_id=model.tokenizer.pad_id, images=images, multiple=8)
     found = fine_attention(model, model.reason(batch))
     mask = torch.cat([batch.fine.mask, batch.tags.mask], dim=1)
     assert found.regions == 2

@@ -12,9 +12,9 @@ import onnx
 import pytest
 
 import dpe_mner
+from dpe_mner.checkpoints.hub import bundled_folder
 from dpe_mner.data.dataset import load_dataset
-from dpe_mner.demo import demo_posts
-from dpe_mner.hub import bundled_folder
+from dpe_mner.data.demo import demo_posts
 from dpe_mner.onnx.shared import share_weights
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "twitter2017"

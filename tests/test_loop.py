@@ -1,4 +1,4 @@
-"""The reasoning loop in company, and layers that compute only what somebody reads."""
+"""The reasoning loop in batches, and layers that compute only what somebody reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network: missing modalities, relevance, switches, batch company."""
+"""The network: missing modalities, relevance, switches, other posts of the batch."""
 
 from __future__ import annotations
 

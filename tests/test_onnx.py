@@ -111,7 +111,6 @@ def test_pytorch_is_not_needed(folder):
     ("sections", "reason"),
     [
         ({"reasoning": {"eta": 0.5}}, "eta"),
-        ({"encoder": {"characters": True}}, "characters"),
         ({"reasoning": {"start": "gaussian", "spans_per_word": 1.0}}, "Gaussian"),
         ({"pictures": {"grid": {"model": "x"}}}, "image features"),
     ],

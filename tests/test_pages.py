@@ -19,7 +19,7 @@ from helpers import assert_refused, lines_of, run
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.words import words_of
 from dpe_mner.evaluation.analysis import analyse
-from dpe_mner.evaluation.run import Answers
+from dpe_mner.evaluation.answers import Answers
 from dpe_mner.explain import collect
 from dpe_mner.explain.sources import counting, idle, source_weights
 from dpe_mner.pages.errors import error_page

@@ -20,7 +20,7 @@ from dpe_mner.explain import collect
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.reasoning.grounding import best_source
 from dpe_mner.training.recipe import load_recipe
-from dpe_mner.training.run import calibrate, train
+from dpe_mner.training.train import calibrate, train
 
 pytest.importorskip("lmdb")
 

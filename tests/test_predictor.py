@@ -1,4 +1,4 @@
-"""Prediction: the same answer in any company, windows, offsets, explanations."""
+"""Prediction: the same answer in any batch, windows, offsets, explanations."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_no_posts_have_no_results(model):
 def test_a_very_long_post_is_read_to_its_end(model):
     words = [word for post in many_posts() for word in post.words] * 2
     entities = model.predict(Post(words=words))
-    windows = model.pieces.windows(Post(words=words), words_of(Post(words=words)))
+    windows = model.tokenizer.windows(Post(words=words), words_of(Post(words=words)))
     assert len(windows) > 5
     assert windows[-1].first + len(windows[-1].words) == len(words)
     assert max(e.word_end for e in entities) > len(words) - 120
@@ -98,12 +98,12 @@ def test_a_very_long_post_is_read_to_its_end(model):
 
 def test_windows_overlap_and_own_every_word_once(model):
     words = words_of(Post(words=[f"w{k}" for k in range(500)]))
-    windows = model.pieces.windows(Post(words=list(words.words)), words)
+    windows = model.tokenizer.windows(Post(words=list(words.words)), words)
     owned = [k for w in windows for k in range(*w.owned)]
     assert owned == list(range(500))
     for window in windows:
         assert window.first <= window.owned[0] < window.owned[1] <= window.first + len(window.words)
-        assert len(window.text.ids) <= model.pieces.max_pieces
+        assert len(window.text.ids) <= model.tokenizer.max_pieces
     assert all(a.first + len(a.words) > b.first for a, b in itertools.pairwise(windows))
 
 

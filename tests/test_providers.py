@@ -48,7 +48,7 @@ def test_any_backbone_gives_its_map(vision, kind, blocks, channels):
     assert first.dtype == np.float16
     assert backbone.channels == channels
     assert not np.array_equal(first, second)
-    assert np.array_equal(backbone.maps([picture(1, (50, 90))])[0], second)  # alone as in company
+    assert np.array_equal(backbone.maps([picture(1, (50, 90))])[0], second)  # alone as in a batch
 
 
 def test_the_map_of_a_transformer_is_its_patches(vision):

@@ -9,12 +9,12 @@ from helpers import lines_of, run
 
 import dpe_mner
 from dpe_mner import InputError
-from dpe_mner.quantize import quantize_int8
+from dpe_mner.representations.quantize import quantize_int8
 
 
 def test_only_the_encoder_changes_and_says_nearly_the_same(build):
     model, small = build(), build()
-    quantize_int8(small)
+    quantize_int8(small.text_encoder)
     linear = [part for part in small.text_encoder.encoder.modules() if isinstance(part, torch.nn.Linear)]
     assert linear == []  # all of them are quantised ones now
     assert any(isinstance(part, torch.nn.Linear) for part in small.network.modules())
@@ -27,7 +27,7 @@ def test_only_the_encoder_changes_and_says_nearly_the_same(build):
 
 def test_what_cannot_be_quantised_is_one_line(build):
     with pytest.raises(InputError, match="float32"):
-        quantize_int8(build().to(torch.bfloat16))
+        quantize_int8(build().to(torch.bfloat16).text_encoder)
 
 
 def test_load_and_command(saved_model):

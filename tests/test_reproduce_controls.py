@@ -15,9 +15,9 @@ from rich.console import Console
 
 from dpe_mner import InputError
 from dpe_mner.commands.reproduce import _show_grid
+from dpe_mner.evaluation.answers import evaluate_posts
 from dpe_mner.evaluation.exchanged import exchanged
 from dpe_mner.evaluation.mean_state import mean_state_answers
-from dpe_mner.evaluation.run import evaluate_posts
 from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.reproduce import runner
 from dpe_mner.reproduce.controls import Controls, control_run, controls_lacking, read_controls

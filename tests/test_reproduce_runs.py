@@ -196,7 +196,7 @@ def test_an_interrupted_run_goes_on_from_a_whole_checkpoint(tmp_path):
 
 
 def test_a_killed_real_run_is_resumed_and_ends_as_if_it_had_not_been(plan_for, tmp_path):
-    from dpe_mner.training.run import train
+    from dpe_mner.training.train import train
 
     options = {"tables": ["1"], "only": ["text-only"]}
     planned = plan_for(**options).rows["text-only"].runs[0].recipe

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from dpe_mner.spans.codec import SpanCodec
-from dpe_mner.spans.noise import NoiseProcess, cumulative_alpha, starting_noise
-from dpe_mner.spans.priority import easy_weight, share_between
-from dpe_mner.spans.start import GoldExpansion
+from dpe_mner.diffusion.codec import SpanCodec
+from dpe_mner.diffusion.noise import NoiseProcess, cumulative_alpha, starting_noise
+from dpe_mner.diffusion.start import GoldExpansion
+from dpe_mner.fusion.priority import schedule_weight, share_between
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0, 3.0])
@@ -63,7 +63,7 @@ def test_at_the_top_there_is_noise_alone(timesteps):
     assert float(process.signal_share(top)) == 0
     z_0, noise = torch.randn(2, 1, 4, 2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(process.add_noise(z_0, top, noise), noise)
-    assert float(easy_weight(process.signal_share(top), priority="bounded", minimum=0.0)) == 1
+    assert float(schedule_weight(process.signal_share(top), priority="bounded", minimum=0.0)) == 1
     after = torch.tensor([timesteps // 2])
     s = process.signal_share(after)
     if timesteps > 2:
@@ -154,13 +154,13 @@ def test_priority_schedules_follow_their_formulas():
         "literal-flipped": 0.3 * torch.sqrt(1 - s**2),
     }
     for name, expected in closed.items():
-        weight = easy_weight(s, priority=name, minimum=0.3)
+        weight = schedule_weight(s, priority=name, minimum=0.3)
         torch.testing.assert_close(weight, expected)
-        torch.testing.assert_close(easy_weight(s, priority=name, minimum=0.3, reverse=True), 1 - expected)
+        torch.testing.assert_close(schedule_weight(s, priority=name, minimum=0.3, reverse=True), 1 - expected)
 
 
 def test_bounded_runs_from_easy_to_hard():
-    weight = easy_weight(torch.tensor([0.0, 1.0]), priority="bounded", minimum=0.3)
+    weight = schedule_weight(torch.tensor([0.0, 1.0]), priority="bounded", minimum=0.3)
     assert weight.tolist() == pytest.approx([0.7, 0.3])
 
 

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from dpe_mner import InputError, load
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.words import words_of
+from dpe_mner.evaluation.calibration import best_threshold
 from dpe_mner.evaluation.score import score
-from dpe_mner.training.calibrate import best_threshold
 from dpe_mner.training.examples import LengthGroupedBatches
 from dpe_mner.training.recipe import Recipe, TrainingSettings, load_recipe, resolve_encoder
-from dpe_mner.training.run import calibrate, train
+from dpe_mner.training.train import calibrate, train
 from dpe_mner.training.trainer import EpochTrainer, training_arguments
 
 

@@ -12,7 +12,7 @@ from dpe_mner.bench.vision.answers import stated, write_stated
 from dpe_mner.bench.vision.made_up import CUES, LABELS, TASKS, made_up
 from dpe_mner.bench.vision.pixels import judge, pixels_decide
 from dpe_mner.bench.vision.relevance import auc
-from dpe_mner.bench.vision.run import task_settings, train_on
+from dpe_mner.bench.vision.tasks import task_settings, train_on
 from dpe_mner.data.dataset import load_dataset
 from dpe_mner.errors import InputError
 from dpe_mner.pictures.kinds import Detection, PictureParts

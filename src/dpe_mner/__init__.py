@@ -15,7 +15,7 @@ from dpe_mner.types import Entity, Grounding, LabelledSpan, Post, Prediction, Re
 from dpe_mner.version import __version__
 
 if TYPE_CHECKING:
-    from dpe_mner.config import DPEMNERConfig
+    from dpe_mner.checkpoints.config import DPEMNERConfig
     from dpe_mner.model import DPEMNERModel
     from dpe_mner.onnx.runtime import OnnxModel
     from dpe_mner.settings import Settings
@@ -40,7 +40,7 @@ __all__ = [
 
 # Everything that needs PyTorch is imported when it is first asked for: the command line must answer at once.
 _LAZY = {
-    "DPEMNERConfig": "dpe_mner.config",
+    "DPEMNERConfig": "dpe_mner.checkpoints.config",
     "DPEMNERModel": "dpe_mner.model",
     "OnnxModel": "dpe_mner.onnx.runtime",
     "Settings": "dpe_mner.settings",

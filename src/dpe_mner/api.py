@@ -53,8 +53,8 @@ def load(
         device: ``cpu`` (default), ``cuda``, ...
         picture_models: Where the models lie that read pictures, by kind, e.g. ``{"grid": "folder"}``; the names the
             checkpoint remembers when not given. More choices: :meth:`DPEMNERModel.use_pictures`.
-        int8: Quantise the text encoder, on a CPU: faster, for some F1, and a post's answer may then differ with its
-            company in a batch.
+        int8: Quantise the text encoder, on a CPU: faster, for some F1, and a post's answer may then depend on the
+            other posts of its batch.
         dtype: ``float32``, or ``bfloat16`` or ``float16`` to compute in half precision: faster on a GPU, and scores
             differ in the third digit.
         backend: ``torch``; ``onnx``, which starts faster and needs no PyTorch, and predicts only; ``auto`` takes
@@ -79,19 +79,20 @@ def load(
         for argument, given in asked.items():
             if given:
                 raise needs_torch(argument)
-        from dpe_mner.hub import bundled_folder, checkpoint_folder
+        from dpe_mner.checkpoints.hub import bundled_folder, checkpoint_folder
         from dpe_mner.onnx.runtime import OnnxModel
 
         return OnnxModel(bundled_folder() if name is None else checkpoint_folder(name))
     if not torch_is_installed():
         raise needs_torch("backend='torch'")
-    from dpe_mner.checkpoint import load_checkpoint
+    from dpe_mner.checkpoints.loading import load_checkpoint
+    from dpe_mner.model import DPEMNERModel
 
-    model = load_checkpoint(None if name is None else str(name), device=device, dtype=dtype)
+    model = load_checkpoint(DPEMNERModel, None if name is None else str(name), device=device, dtype=dtype)
     if int8:
-        from dpe_mner.quantize import quantize_int8
+        from dpe_mner.representations.quantize import quantize_int8
 
-        quantize_int8(model)
+        quantize_int8(model.text_encoder)
     if picture_models:
         model.use_pictures(models=picture_models)
     return model
@@ -140,7 +141,7 @@ def evaluate(
     """
     from dpe_mner.data.dataset import load_dataset
     from dpe_mner.data.gold import check_labels
-    from dpe_mner.evaluation.run import evaluate_posts, require_labels
+    from dpe_mner.evaluation.answers import evaluate_posts, require_labels
     from dpe_mner.pipeline import PredictionOptions, Predicts
 
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size)
@@ -181,7 +182,7 @@ def train(
     given = [*overrides, *([f"output={os.fspath(output)}"] if output is not None else [])]
     try:
         from dpe_mner.training.recipe import load_recipe
-        from dpe_mner.training.run import train as run
+        from dpe_mner.training.train import train as run
     except ImportError as error:
         raise InputError(f"training needs {error.name}; run pip install 'dpe-mner[train]'") from None
     return run(load_recipe(Path(recipe), given), resume=resume, log=log or (lambda line: None), progress=progress)

@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpe_mner.config import DPEMNERConfig
+from dpe_mner.checkpoints.config import DPEMNERConfig
+from dpe_mner.checkpoints.saved import SavedModel
+from dpe_mner.diffusion.codec import SpanCodec
+from dpe_mner.diffusion.noise import NoiseProcess, starting_noise
+from dpe_mner.diffusion.start import GoldExpansion, starting_signals
 from dpe_mner.errors import InputError
-from dpe_mner.fusion.granularity import VisualGrains
+from dpe_mner.fusion.text_level import VisualGrains
 from dpe_mner.objective.criterion import Criterion, NetworkOutputs, TrainingOutput
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
@@ -26,14 +30,10 @@ from dpe_mner.reasoning.trace import ReasoningTrace
 from dpe_mner.representations.batch import Batch, ImageFeatures
 from dpe_mner.representations.bert import BertEncoder
 from dpe_mner.representations.encoders import load_pretrained, new_encoder, transformers_encoder
-from dpe_mner.representations.pieces import PieceEncoder, piece_limit
 from dpe_mner.representations.text import TextEncoder, TextStates
 from dpe_mner.representations.tokenizer import load_tokenizer
-from dpe_mner.saved import SavedModel
+from dpe_mner.representations.windows import WindowTokenizer, piece_limit
 from dpe_mner.settings import Section, Settings, changed_settings
-from dpe_mner.spans.codec import SpanCodec
-from dpe_mner.spans.noise import NoiseProcess, starting_noise
-from dpe_mner.spans.start import GoldExpansion, starting_signals
 from dpe_mner.types import Post, Prediction
 
 
@@ -80,7 +80,7 @@ class DPEMNERModel(SavedModel, Predicts):
     def attach_tokenizer(self, tokenizer: Any) -> None:
         """Give the model the tokenizer it predicts with and is saved with."""
         limit = piece_limit(self.text_encoder.encoder.config)
-        self.pieces = PieceEncoder(tokenizer, self.settings.encoder, max_pieces=limit)
+        self.tokenizer = WindowTokenizer(tokenizer, self.settings.encoder, max_pieces=limit)
 
     def use_transformers(self) -> None:
         """Have transformers' classes compute the encoder, for what only they can do; the answers stay."""
@@ -111,8 +111,8 @@ class DPEMNERModel(SavedModel, Predicts):
         settings = changed_settings(self.settings, changes)
         self.config = replace(self.config, settings=settings)
         self.text_encoder.settings = settings.encoder
-        if self.pieces is not None:
-            self.pieces.settings = settings.encoder
+        if self.tokenizer is not None:
+            self.tokenizer.settings = settings.encoder
 
     @property
     def labels(self) -> list[str]:
@@ -289,13 +289,13 @@ class DPEMNERModel(SavedModel, Predicts):
         Raises:
             InputError: If the model has no tokenizer.
         """
-        if self.pieces is None:
+        if self.tokenizer is None:
             raise InputError("this model has no tokenizer; load it with dpe_mner.load(...)")
         was_training = self.training
         if was_training:  # asked of every module, which takes its time on a single post
             self.eval()
         try:
-            yield from Predictor(self, self.pieces, pictures or self.pictures)(posts, options)
+            yield from Predictor(self, self.tokenizer, pictures or self.pictures)(posts, options)
         finally:
             if was_training:
                 self.train()

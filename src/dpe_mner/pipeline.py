@@ -13,12 +13,12 @@ from itertools import islice
 from typing import Any, Literal, TypeVar, overload
 
 from dpe_mner.data.entities import ScoredSpan, make_entity, without_overlap
+from dpe_mner.data.inputs import PostLike, as_posts, with_progress
 from dpe_mner.data.words import Words, words_of
 from dpe_mner.decoding.candidates import Row
 from dpe_mner.errors import InputError
-from dpe_mner.inputs import PostLike, as_posts, with_progress
 from dpe_mner.representations.padding import groups_of_like_shape
-from dpe_mner.representations.pieces import PieceEncoder, Window
+from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.types import Entity, ImageLike, Post, Prediction
 
 R = TypeVar("R")
@@ -63,7 +63,7 @@ def run_windows(
     words: Sequence[Words],
     compute: Callable[[list[Window]], Sequence[R]],
     *,
-    pieces: PieceEncoder,
+    tokenizer: WindowTokenizer,
     batch_size: int,
     blocks: Sequence[tuple[int, ...]] | None = None,
 ) -> list[list[tuple[Window, R]]]:
@@ -73,11 +73,11 @@ def run_windows(
         posts: For their captions and tags.
         words: Of each post.
         compute: The back end: answers for the windows of one batch, which all have one padded shape.
-        pieces: Cuts posts into windows.
+        tokenizer: Cuts posts into windows.
         batch_size: Windows computed together at most; never changes an answer.
         blocks: Sizes of the image features of each post.
     """
-    windows = [w for i, post in enumerate(posts) for w in pieces.windows(post, words[i], index=i)]
+    windows = [w for i, post in enumerate(posts) for w in tokenizer.windows(post, words[i], index=i)]
     found: dict[int, list[tuple[Window, R]]] = defaultdict(list)
     for batch in groups_of_like_shape(windows, batch_size, blocks):
         for window, result in zip(batch, compute(batch), strict=True):
@@ -101,14 +101,14 @@ def predictions_of(
     posts: Iterable[Post],
     compute: Callable[[list[Window]], Sequence[Sequence[Row]]],
     *,
-    pieces: PieceEncoder,
+    tokenizer: WindowTokenizer,
     labels: Sequence[str],
     batch_size: int,
 ) -> Iterator[Prediction]:
     """Predictions of a back end that gives rows and nothing else, in order; arguments as for :func:`run_windows`."""
     for chunk in chunks(posts):
         words = [words_of(post) for post in chunk]
-        found = run_windows(chunk, words, compute, pieces=pieces, batch_size=batch_size)
+        found = run_windows(chunk, words, compute, tokenizer=tokenizer, batch_size=batch_size)
         for post, own, results in zip(chunk, words, found, strict=True):
             entities = merge_windows(own, results, labels)
             yield Prediction(id=post.id, text=own.text, entities=entities, warnings=empty_warning(own))

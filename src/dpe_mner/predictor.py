@@ -22,7 +22,7 @@ from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import collate
 from dpe_mner.representations.padding import PAD, groups_of_like_shape
-from dpe_mner.representations.pieces import PieceEncoder, Window
+from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.types import Post, Prediction
 
 _PICTURE_CHUNK = 256  # posts with pictures go in shorter stretches: features take a few hundred times the room
@@ -33,13 +33,13 @@ class Predictor:
 
     Args:
         model: In evaluation mode.
-        pieces: Its tokenizer with windows.
+        tokenizer: Its tokenizer with windows.
         pictures: Makes the parts of posts' pictures; without it pictures are not used, with a warning.
     """
 
-    def __init__(self, model: Reasoner, pieces: PieceEncoder, pictures: PictureSource | None = None) -> None:
+    def __init__(self, model: Reasoner, tokenizer: WindowTokenizer, pictures: PictureSource | None = None) -> None:
         self.model = model
-        self.pieces = pieces
+        self.tokenizer = tokenizer
         self.pictures = pictures
 
     def __call__(self, posts: Iterable[Post], options: PredictionOptions) -> Iterator[Prediction]:
@@ -58,7 +58,7 @@ class Predictor:
             posts,
             words,
             lambda windows: self._batch(windows, images, options),
-            pieces=self.pieces,
+            tokenizer=self.tokenizer,
             batch_size=options.batch_size,
             blocks=[blocks_of(image) for image in images],
         )
@@ -70,7 +70,7 @@ class Predictor:
         model = self.model
 
         def reason(windows: list[Window], seen: Sequence[PostFeatures]) -> ReasoningTrace:
-            batch = collate_windows(windows, pad_id=self.pieces.pad_id, images=seen).to(model.device)
+            batch = collate_windows(windows, pad_id=self.tokenizer.pad_id, images=seen).to(model.device)
             return model.reason(batch, seed=options.seed, steps=options.steps, spans=options.spans)
 
         seen = [images[window.post] for window in windows]
@@ -79,7 +79,7 @@ class Predictor:
         explained: Sequence[Explanation | None] = [None] * len(windows)
         if options.explain:
             settings = model.settings
-            moved = span_influence(windows, seen, trace, pieces=self.pieces, settings=settings, reason=reason)
+            moved = span_influence(windows, seen, trace, tokenizer=self.tokenizer, settings=settings, reason=reason)
             explained = explain(model, trace, moved)
         return [_WindowResult(*found) for found in zip(rows, explained, strict=True)]
 

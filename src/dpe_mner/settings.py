@@ -23,9 +23,9 @@ Combination = Literal["last", "mean", "max"]
 WeightsOn = Literal["states", "attention"]
 AlignOn = Literal["cosine", "gate"]
 FusionStrategy = Literal["dynamic", "max-pool", "mean-pool", "mlp", "moe"]
-Granularity = Literal["t", "g", "s"]
+TextLevel = Literal["t", "g", "s"]
 Grain = Literal["c", "f"]
-GRANULARITIES: tuple[Granularity, ...] = ("t", "g", "s")
+TEXT_LEVELS: tuple[TextLevel, ...] = ("t", "g", "s")
 GRAINS: tuple[Grain, ...] = ("c", "f")
 
 
@@ -123,10 +123,10 @@ class FusionSettings(Section):
     fine_image_size: int = Field(default=2048, ge=1, description="channels of y_f")
 
     @property
-    def levels(self) -> tuple[Granularity, ...]:
-        """Text granularities that meet vision."""
+    def levels(self) -> tuple[TextLevel, ...]:
+        """Text levels that meet vision."""
         there = {"t": self.token_level, "g": self.sentence_level, "s": self.span_level}
-        return tuple(i for i in GRANULARITIES if there[i])
+        return tuple(i for i in TEXT_LEVELS if there[i])
 
 
 class HeadSettings(Section):

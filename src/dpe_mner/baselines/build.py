@@ -18,9 +18,9 @@ from dpe_mner.baselines.settings import BaselineSettings
 from dpe_mner.baselines.span import BertSpan
 from dpe_mner.baselines.vocabulary import Vocabulary
 from dpe_mner.errors import InputError, nearest
-from dpe_mner.representations.pieces import PieceEncoder, piece_limit
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.representations.tokenizer import load_tokenizer
+from dpe_mner.representations.windows import WindowTokenizer, piece_limit
 from dpe_mner.settings import EncoderSettings, Section
 from dpe_mner.types import Post
 
@@ -54,7 +54,7 @@ class BuiltBaseline:
 
     description: Description
     model: Baseline
-    pieces: PieceEncoder
+    tokenizer: WindowTokenizer
 
     @property
     def parameters(self) -> int:
@@ -105,7 +105,7 @@ def with_encoder(description: Description, tokenizer: Any, text_encoder: TextEnc
     make = BertCrf if description.kind == "bert-crf" else BertSpan
     model = make(text_encoder, classes=description.classes, settings=description.settings)
     limit = piece_limit(text_encoder.encoder.config)
-    return BuiltBaseline(description, model, PieceEncoder(tokenizer, description.encoder, max_pieces=limit))
+    return BuiltBaseline(description, model, WindowTokenizer(tokenizer, description.encoder, max_pieces=limit))
 
 
 def with_words(description: Description, tokenizer: Any, rare: Tensor) -> BuiltBaseline:
@@ -114,5 +114,5 @@ def with_words(description: Description, tokenizer: Any, rare: Tensor) -> BuiltB
     model = BilstmCrf(rare, unknown=unknown, classes=description.classes, settings=description.settings.bilstm)
     # A piece is a word here: nothing splits it, and the window alone limits a post.
     windows = description.encoder.model_copy(update={"split_compounds": False})
-    pieces = PieceEncoder(tokenizer, windows, max_pieces=windows.window_words, characters=True)
-    return BuiltBaseline(description, model, pieces)
+    words = WindowTokenizer(tokenizer, windows, max_pieces=windows.window_words, characters=True)
+    return BuiltBaseline(description, model, words)

@@ -13,8 +13,8 @@ from transformers import AutoConfig
 
 from dpe_mner.baselines.build import BuiltBaseline, Description, with_encoder, with_words
 from dpe_mner.baselines.network import Baseline
+from dpe_mner.checkpoints.removed import without_removed
 from dpe_mner.errors import InputError
-from dpe_mner.removed import without_removed
 from dpe_mner.representations.encoders import new_encoder
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.representations.tokenizer import load_tokenizer
@@ -27,7 +27,7 @@ DESCRIPTION, WEIGHTS = "baseline.json", "model.safetensors"
 def save_description(baseline: BuiltBaseline, folder: Path) -> None:
     """Write everything but weights and threshold, which come with the first epoch."""
     save_threshold(baseline.description, folder, baseline.description.threshold)
-    baseline.pieces.tokenizer.save_pretrained(folder)
+    baseline.tokenizer.pretrained.save_pretrained(folder)
     text_encoder = getattr(baseline.model, "text_encoder", None)
     if isinstance(text_encoder, TextEncoder):
         text_encoder.encoder.config.save_pretrained(folder)
@@ -73,7 +73,7 @@ def load_baseline(folder: str | os.PathLike[str]) -> BuiltBaseline:
     """A trained baseline, in evaluation mode.
 
     Args:
-        folder: Output of :func:`~dpe_mner.baselines.run.train_baseline`.
+        folder: Output of :func:`~dpe_mner.baselines.train.train_baseline`.
 
     Raises:
         InputError: If it holds no baseline.

@@ -9,9 +9,9 @@ import torch
 
 from dpe_mner.baselines.build import BuiltBaseline
 from dpe_mner.data.gold import gold_of_posts
+from dpe_mner.evaluation.calibration import Validation, above, calibrated
 from dpe_mner.pipeline import predictions_of
 from dpe_mner.predictor import collate_windows
-from dpe_mner.training.validate import Validation, above, calibrated
 from dpe_mner.types import Post, Prediction
 
 
@@ -27,14 +27,14 @@ def predict_posts(
         batch_size: Windows computed together; never changes an answer.
         threshold: Least score of an entity; the one chosen on validation when not given.
     """
-    model, pieces = baseline.model, baseline.pieces
+    model, tokenizer = baseline.model, baseline.tokenizer
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     found = predictions_of(
         map(text_only, posts),
-        lambda windows: model.decode(collate_windows(windows, pad_id=pieces.pad_id).to(device)),
-        pieces=pieces,
+        lambda windows: model.decode(collate_windows(windows, pad_id=tokenizer.pad_id).to(device)),
+        tokenizer=tokenizer,
         labels=baseline.description.labels,
         batch_size=batch_size,
     )

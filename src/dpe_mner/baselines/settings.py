@@ -24,7 +24,7 @@ class BilstmSettings(Section):
     character_size: int = Field(default=50, ge=1)
     hidden_size: int = Field(default=200, ge=1, description="of each direction")
     layers: int = Field(default=1, ge=1)
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="before and behind the LSTM")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="before and after the LSTM")
     learning_rate: float = Field(default=2e-3, gt=0)
     lowercase: bool = Field(default=True, description="look words up in lower case; the characters keep theirs")
     rare_count: int = Field(default=1, ge=0, description="a word this rare in the training posts is a rare word")

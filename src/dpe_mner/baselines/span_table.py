@@ -60,7 +60,7 @@ class SpanTable(nn.Module):
             words: *Shape:* (B, M, width)
 
         Returns:
-            *Shape:* (B, M, L, C); a span that ends behind the post means nothing.
+            *Shape:* (B, M, L, C); a span that ends after the post means nothing.
         """
         first = self.first(words)[:, :, None]
         last = following(self.last(words), self.max_length)
@@ -74,7 +74,7 @@ class SpanTable(nn.Module):
 
 
 def following(x: Tensor, length: int) -> Tensor:
-    """Each word and the L - 1 behind it, zero behind the post. *Shape:* (B, M, ...) to (B, M, L, ...)."""
+    """Each word and the L - 1 after it, zero after the post. *Shape:* (B, M, ...) to (B, M, L, ...)."""
     M = x.shape[1]
     padded = functional.pad(x, (0, 0) * (x.dim() - 2) + (0, length - 1))
     return torch.stack([padded[:, k : k + M] for k in range(length)], dim=2)
@@ -110,7 +110,7 @@ def span_labels(gold: GoldSpans, lengths: Tensor, words: int, max_length: int) -
         max_length: L.
 
     Returns:
-        0 for no entity, -100 behind the post. *Shape:* (B, M, L)
+        0 for no entity, -100 after the post. *Shape:* (B, M, L)
     """
     labels = torch.where(inside_post(lengths, words, max_length), 0, IGNORED)
     first, last = gold.spans.unbind(-1)

@@ -53,8 +53,8 @@ class BaselineTrainer(EpochTrainer):
         super().__init__(
             model=baseline.model,
             examples=examples,
-            collator=ExampleCollator(pad_id=baseline.pieces.pad_id),
-            mask_id=getattr(baseline.pieces.tokenizer, "mask_token_id", None),
+            collator=ExampleCollator(pad_id=baseline.tokenizer.pad_id),
+            mask_id=getattr(baseline.tokenizer.pretrained, "mask_token_id", None),
             training=training,
             output=output,
             log=log,

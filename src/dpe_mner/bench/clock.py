@@ -17,7 +17,7 @@ def in_turns(works: Mapping[str, Work], *, repeats: int, device: torch.device) -
     Args:
         works: What to time, by name; each runs once before the clock starts.
         repeats: Rounds.
-        device: Waited for, when work on it goes on behind the caller's back.
+        device: Waited for, when it computes asynchronously.
     """
     for work in works.values():
         work()

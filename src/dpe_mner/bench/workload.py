@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 
+from dpe_mner.data.demo import demo_posts
 from dpe_mner.data.words import words_of
-from dpe_mner.demo import demo_posts
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.predictor import batches_of_like_shape, collate_windows
 from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures
@@ -39,17 +39,17 @@ def posts_of_length(count: int, words: int, *, caption_words: int | None = None)
 
 def one_batch(model: DPEMNERModel, posts: Sequence[Post]) -> Batch:
     """All posts in one batch, padded to the longest, as training pads."""
-    assert model.pieces is not None
-    windows = [w for i, post in enumerate(posts) for w in model.pieces.windows(post, words_of(post), index=i)]
-    return collate(windows, pad_id=model.pieces.pad_id).to(model.device)
+    assert model.tokenizer is not None
+    windows = [w for i, post in enumerate(posts) for w in model.tokenizer.windows(post, words_of(post), index=i)]
+    return collate(windows, pad_id=model.tokenizer.pad_id).to(model.device)
 
 
 def batches_of(model: DPEMNERModel, posts: Sequence[Post], batch_size: int) -> list[Batch]:
     """The batches prediction makes of posts."""
-    assert model.pieces is not None
-    windows = [w for i, post in enumerate(posts) for w in model.pieces.windows(post, words_of(post), index=i)]
+    assert model.tokenizer is not None
+    windows = [w for i, post in enumerate(posts) for w in model.tokenizer.windows(post, words_of(post), index=i)]
     return [
-        collate_windows(batch, pad_id=model.pieces.pad_id).to(model.device)
+        collate_windows(batch, pad_id=model.tokenizer.pad_id).to(model.device)
         for batch in batches_of_like_shape(windows, batch_size)
     ]
 

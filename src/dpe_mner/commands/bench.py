@@ -77,7 +77,7 @@ def bench(
     import torch
 
     import dpe_mner
-    from dpe_mner.bench.run import PARTS, Bench, default_posts
+    from dpe_mner.bench.speed import PARTS, Bench, default_posts
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -21,7 +21,7 @@ def check_parts(names: Sequence[str]) -> None:
     Raises:
         InputError: Naming what there is.
     """
-    from dpe_mner.bench.run import PARTS
+    from dpe_mner.bench.speed import PARTS
 
     known = (*PARTS, VISION)
     for name in names:
@@ -59,7 +59,7 @@ def measure_vision(
     Raises:
         InputError: If something named is not there.
     """
-    from dpe_mner.bench.vision.run import STRATEGIES, TASKS, VisionBench, answers_in_caption, check_names
+    from dpe_mner.bench.vision.tasks import STRATEGIES, TASKS, VisionBench, answers_in_caption, check_names
 
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")

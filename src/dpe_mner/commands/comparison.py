@@ -12,7 +12,7 @@ from dpe_mner.errors import InputError
 from dpe_mner.types import Post
 
 if TYPE_CHECKING:
-    from dpe_mner.evaluation.run import Answers
+    from dpe_mner.evaluation.answers import Answers
     from dpe_mner.model import DPEMNERModel
     from dpe_mner.pipeline import PredictionOptions
 

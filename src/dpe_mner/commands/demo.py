@@ -33,7 +33,7 @@ def demo(
     Example: dpe-mner demo --output demo.html
     """
     import dpe_mner
-    from dpe_mner.demo import demo_posts
+    from dpe_mner.data.demo import demo_posts
 
     loaded = dpe_mner.load(model)
     posts = demo_posts()

@@ -38,7 +38,7 @@ from dpe_mner.pages.scores import STEPS, plot_scores
 from dpe_mner.types import Post
 
 if TYPE_CHECKING:
-    from dpe_mner.evaluation.run import Answers
+    from dpe_mner.evaluation.answers import Answers
     from dpe_mner.evaluation.score import Report
     from dpe_mner.model import DPEMNERModel
     from dpe_mner.pipeline import PredictionOptions
@@ -128,7 +128,7 @@ def evaluate(
     import dpe_mner
     from dpe_mner.data.gold import check_labels
     from dpe_mner.evaluation.analysis import analyse, control_as_dict
-    from dpe_mner.evaluation.run import answer_posts, require_labels
+    from dpe_mner.evaluation.answers import answer_posts, require_labels
 
     require_labels(dataset)
     if train is not None:

@@ -48,7 +48,7 @@ def export(
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
     from dpe_mner.data.dataset import load_dataset
-    from dpe_mner.demo import demo_posts
+    from dpe_mner.data.demo import demo_posts
 
     posts = load_dataset(data, visual_text=visual_text).posts[:_CHECKED] if data is not None else demo_posts()
     import torch

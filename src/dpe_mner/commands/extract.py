@@ -103,7 +103,7 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
 
         return load_recipe(recipe).settings.pictures
     if model is not None:
-        from dpe_mner.config import DPEMNERConfig
+        from dpe_mner.checkpoints.config import DPEMNERConfig
 
         try:
             config = DPEMNERConfig.from_pretrained(model)

@@ -102,7 +102,7 @@ def predict(
         posts = _read(str(input_), visual_text, images, problems)
     # The input is opened before the model is loaded and the output after both: a mistyped path costs nothing.
     import dpe_mner
-    from dpe_mner.inputs import with_progress
+    from dpe_mner.data.inputs import with_progress
 
     loaded = dpe_mner.load(model, device=device, int8=int8, dtype=dtype)
     if models or features is not None or fetch_urls:
@@ -127,8 +127,8 @@ def _paged(model: DPEMNERModel) -> PagedPredictor:
     from dpe_mner.pages.stream import PagedPredictor
     from dpe_mner.predictor import Predictor
 
-    assert model.pieces is not None
-    return PagedPredictor(Predictor(model, model.pieces, model.pictures))
+    assert model.tokenizer is not None
+    return PagedPredictor(Predictor(model, model.tokenizer, model.pictures))
 
 
 def _refuse_lost(problems: Sequence[Problem], *, quiet: bool) -> None:

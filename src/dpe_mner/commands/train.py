@@ -53,6 +53,6 @@ def calibrate(
 
     Example: dpe-mner calibrate runs/mine --set settings.reasoning.steps=2 --set settings.reasoning.spans=16
     """
-    from dpe_mner.training.run import calibrate as run_calibrate
+    from dpe_mner.training.train import calibrate as run_calibrate
 
     run_calibrate(run, set_ or [], log=lambda line: note(line, quiet=quiet))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpe_mner.data.words import words_of
+from dpe_mner.evaluation.answers import Answers
 from dpe_mner.evaluation.compare import Comparison, Verdict, compare
 from dpe_mner.evaluation.errors import KINDS, Counts, ErrorCounts, Outcome, count_errors, known_entities, outcomes_of
-from dpe_mner.evaluation.run import Answers
 from dpe_mner.evaluation.score import Labelled, Report
 from dpe_mner.evaluation.significance import SAMPLES
 from dpe_mner.types import Entity, Post, Prediction

@@ -38,7 +38,7 @@ class Comparison:
         right: Posts without an error, here and in the others.
         changes: In order of posts.
         p_value: Of the difference in F1, see :func:`~dpe_mner.evaluation.significance.paired_randomization`.
-        samples: Random draws behind it.
+        samples: Random draws it is computed from.
     """
 
     other: str

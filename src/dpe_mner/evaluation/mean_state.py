@@ -15,11 +15,11 @@ from torch import Tensor
 
 from dpe_mner.data.words import words_of
 from dpe_mner.errors import InputError, nearest
-from dpe_mner.evaluation.run import Answers, answer_posts
+from dpe_mner.evaluation.answers import Answers, answer_posts
+from dpe_mner.evaluation.calibration import above, calibrated
 from dpe_mner.evaluation.score import Report
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pipeline import PredictionOptions
-from dpe_mner.training.validate import above, calibrated
 from dpe_mner.types import Post, Prediction
 
 MEAN_STATE = "mean-state"

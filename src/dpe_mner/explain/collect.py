@@ -14,12 +14,12 @@ from dpe_mner.data.entities import make_entity
 from dpe_mner.data.words import Words, split_text
 from dpe_mner.decoding.candidates import DIGITS, Row, merge_steps, rows_of
 from dpe_mner.explain.influence import LEAST_INFLUENCE
-from dpe_mner.fusion.granularity import gap_weight, grain_weight
+from dpe_mner.fusion.text_level import gap_weight, grain_weight
 from dpe_mner.pictures.kinds import Box, Detection, PictureParts
 from dpe_mner.reasoning.decode import step_candidates
 from dpe_mner.reasoning.grounding import FineAttention, Source, best_source, fine_attention
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
-from dpe_mner.representations.pieces import Window
+from dpe_mner.representations.windows import Window
 from dpe_mner.settings import FusionSettings
 from dpe_mner.types import Entity, Grounding, ReasoningStep
 
@@ -37,7 +37,7 @@ class Explanation:
         times: t of each step.
         weights: Of image2text against image and of coarse against fine, at each step.
         span_relevance: Mean over the spans, coarse and fine, at each step.
-        relevance: Coarse and fine, of each text granularity that has a gate; None without one.
+        relevance: Coarse and fine, of each text level that has a gate; None without one.
         present: Which representations there were.
         influence: How far the answer's logits move when a grain is exchanged; only grains that are present.
         last_relevance: Of each span of the last step, coarse and fine.
@@ -202,7 +202,7 @@ def _sources(
         ("tag", of_tags, even_tags),
     ):
         for index, (share, level) in enumerate(zip(of_span, of_even, strict=True)):
-            if level > 0:  # a tag behind what the encoder reads has none
+            if level > 0:  # a tag after what the encoder reads has none
                 found.append(Source(kind, index, share, share / level))
     return found
 

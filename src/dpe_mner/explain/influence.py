@@ -15,7 +15,7 @@ from torch import Tensor
 from dpe_mner.data.words import words_of
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.reasoning.trace import ReasoningTrace
-from dpe_mner.representations.pieces import PieceEncoder, Window
+from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.settings import GRAINS, Grain, HeadSettings, Settings
 from dpe_mner.types import Post
 
@@ -31,7 +31,7 @@ Reason = Callable[[list[Window], Sequence[Features]], ReasoningTrace]
 
 @dataclass(frozen=True)
 class _Foreign:
-    """One fixed content to exchange for; the same for every post, so that no company changes an explanation."""
+    """One fixed content to exchange for; the same for every post, so that no explanation depends on the batch."""
 
     caption: str
     tags: tuple[str, ...]
@@ -59,7 +59,7 @@ def span_influence(
     images: Sequence[Features],
     own: ReasoningTrace,
     *,
-    pieces: PieceEncoder,
+    tokenizer: WindowTokenizer,
     settings: Settings,
     reason: Reason,
 ) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ def span_influence(
         windows: Of a batch.
         images: Image features of each.
         own: How the model reasoned over them.
-        pieces: The model's own.
+        tokenizer: The model's own.
         settings: Of the model.
         reason: Reasons over other windows and images with the same noise.
 
@@ -80,7 +80,7 @@ def span_influence(
     moved = {}
     for grain in GRAINS:
         most = torch.zeros_like(steps[-1].output.types[..., 0])
-        for foreign_windows, foreign_images in _exchanges(windows, images, grain, pieces):
+        for foreign_windows, foreign_images in _exchanges(windows, images, grain, tokenizer):
             other = reason(foreign_windows, foreign_images).steps[-len(steps) :]
             for before, after in zip(steps, other, strict=True):
                 most = torch.maximum(most, _change(before.output, after.output, settings.heads))
@@ -89,7 +89,7 @@ def span_influence(
 
 
 def _exchanges(
-    windows: list[Window], images: Sequence[Features], grain: Grain, pieces: PieceEncoder
+    windows: list[Window], images: Sequence[Features], grain: Grain, tokenizer: WindowTokenizer
 ) -> Iterator[tuple[list[Window], list[Features]]]:
     """The batch with one grain foreign, a few times over; nothing when nobody has that grain."""
     coarse = grain == "c"
@@ -99,7 +99,7 @@ def _exchanges(
         return
     for foreign in _FOREIGN:
         post = Post(text="word", caption=foreign.caption, tags=foreign.tags)
-        (shown,) = pieces.windows(post, words_of(post))
+        (shown,) = tokenizer.windows(post, words_of(post))
         yield (
             [_foreign_window(window, shown, coarse) for window in windows],
             [_foreign_features(image, foreign, coarse) for image in images],

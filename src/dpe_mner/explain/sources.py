@@ -96,7 +96,7 @@ def source_weights(step: ReasoningStep, present: Mapping[str, bool]) -> SourceWe
 
 
 def _share(weight: float, easy_present: bool, hard_present: bool) -> tuple[float, float]:
-    """As :func:`~dpe_mner.spans.priority.share_between`, for one post."""
+    """As :func:`~dpe_mner.fusion.priority.share_between`, for one post."""
     if easy_present and hard_present:
         return weight, 1 - weight
     return float(easy_present), float(hard_present)

@@ -1,4 +1,4 @@
-"""Middle layer, eq. 6 to 10: coarse and fine contexts of one text granularity become one."""
+"""Middle layer, eq. 6 to 10: coarse and fine contexts of one text level become one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dpe_mner.fusion.gates import GatedSum
-from dpe_mner.spans.priority import share_between
+from dpe_mner.fusion.priority import share_between
 
 
 class MiddleLayer(nn.Module):
@@ -24,7 +24,7 @@ class MiddleLayer(nn.Module):
         self.mixture_gate = GatedSum(width)  # W^2
 
     def forward(
-        self, x: Tensor, x_c: Tensor, x_f: Tensor, easy: Tensor, coarse_present: Tensor, fine_present: Tensor
+        self, x: Tensor, x_c: Tensor, x_f: Tensor, schedule: Tensor, coarse_present: Tensor, fine_present: Tensor
     ) -> Tensor:
         """x_i^m.
 
@@ -32,7 +32,7 @@ class MiddleLayer(nn.Module):
             x: x_i, returned as it is where neither grain exists. *Shape:* (B, L, h)
             x_c: *Shape:* (B, L, h)
             x_f: *Shape:* (B, L, h)
-            easy: Weight of coarse (eq. 6). *Shape:* (B,)
+            schedule: Weight of coarse (eq. 6). *Shape:* (B,)
             coarse_present: *Shape:* (B,)
             fine_present: *Shape:* (B,)
 
@@ -40,7 +40,7 @@ class MiddleLayer(nn.Module):
             *Shape:* (B, L, h)
         """
         if self.concatenate is None:
-            coarse, fine = share_between(easy, coarse_present, fine_present)
+            coarse, fine = share_between(schedule, coarse_present, fine_present)
             scheduled = coarse.to(x.dtype)[:, None, None] * x_c + fine.to(x.dtype)[:, None, None] * x_f  # eq. 6
         else:
             both = (coarse_present & fine_present)[:, None, None]

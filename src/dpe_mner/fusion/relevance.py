@@ -1,4 +1,4 @@
-"""Eq. 4 and the logits of eq. 17 and 18: how relevant a picture is to a text, at one granularity and grain.
+"""Eq. 4 and the logits of eq. 17 and 18: how relevant a picture is to a text, at one text level and visual grain.
 
 A single linear layer on [x; y] would give u_a + v_b for text a and picture b: every text would rank the pictures
 alike, and the contrastive loss could teach nothing. FC is therefore a bilinear form: the cosine of both in a space of

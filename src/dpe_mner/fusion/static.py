@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dpe_mner.fusion.attention import Attention
-from dpe_mner.fusion.granularity import VisualGrains
 from dpe_mner.fusion.relevance import masked_mean
+from dpe_mner.fusion.text_level import VisualGrains
 from dpe_mner.fusion.visual import VisualStates
 from dpe_mner.settings import GRAINS, FusionSettings
 

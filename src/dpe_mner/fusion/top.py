@@ -1,4 +1,4 @@
-"""Top layer, eq. 11 to 16: token, sentence and span granularities meet in the spans."""
+"""Top layer, eq. 11 to 16: token, sentence and span level meet in the spans."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dpe_mner.fusion.relevance import PairRelevance
 from dpe_mner.objective.losses import alignment_loss, doubt_loss
-from dpe_mner.settings import Granularity, LossSettings
+from dpe_mner.settings import LossSettings, TextLevel
 
 
 def alignment_losses(
-    relevance: Mapping[Granularity, Sequence[PairRelevance]], weights: LossSettings
+    relevance: Mapping[TextLevel, Sequence[PairRelevance]], weights: LossSettings
 ) -> dict[str, Tensor]:
     """The weighted alignment loss of each text level, the mean over grains and texts.
 
@@ -25,7 +25,7 @@ def alignment_losses(
     Returns:
         ``align_t``, ``align_g``, ``align_s``, those with a weight whose relevance was measured.
     """
-    weight_of: dict[Granularity, float] = {
+    weight_of: dict[TextLevel, float] = {
         "t": weights.align_token,
         "g": weights.align_sentence,
         "s": weights.align_span,

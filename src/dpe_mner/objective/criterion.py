@@ -14,7 +14,7 @@ from dpe_mner.objective.losses import entity_loss, tagging_loss
 from dpe_mner.objective.matcher import HungarianMatcher
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.representations.batch import GoldSpans
-from dpe_mner.settings import Granularity, Settings
+from dpe_mner.settings import Settings, TextLevel
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class NetworkOutputs:
     outputs: Sequence[ReasoningOutput]
     anchors: Sequence[Tensor]
     tags: Tensor | None
-    relevance: Mapping[Granularity, Sequence[PairRelevance]]
+    relevance: Mapping[TextLevel, Sequence[PairRelevance]]
 
 
 class Criterion:

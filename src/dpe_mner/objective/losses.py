@@ -60,7 +60,7 @@ def alignment_loss(logits: Tensor, present: Tensor, *, lambda_rel: float) -> Ten
 
     Args:
         logits: Relevance of text a and picture b over tau. *Shape:* (B, B)
-        present: Posts that have this grain; the others leave the loss. *Shape:* (B,)
+        present: Posts that have this grain; the others do not count. *Shape:* (B,)
         lambda_rel: Weight of text to image; image to text has one minus it.
 
     Returns:

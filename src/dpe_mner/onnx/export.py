@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpe_mner.diffusion.noise import starting_noise
 from dpe_mner.errors import InputError
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.onnx.graph import INPUTS, OUTPUTS, PredictorGraph
 from dpe_mner.onnx.runtime import FORMAT, OnnxModel
 from dpe_mner.onnx.shared import share_weights as share
-from dpe_mner.spans.noise import starting_noise
 from dpe_mner.types import Entity, Post
 
 _OPSET = 20
@@ -86,8 +86,8 @@ def export_onnx(
     if share_weights:
         share(proto, weights)
     (path / "model.onnx").write_bytes(proto.SerializeToString())
-    assert model.pieces is not None
-    model.pieces.tokenizer.backend_tokenizer.save(str(path / "tokenizer.json"))
+    assert model.tokenizer is not None
+    model.tokenizer.pretrained.backend_tokenizer.save(str(path / "tokenizer.json"))
     card = _card(model, gamma, seed)
     (path / "runtime.json").write_text(json.dumps(card) + "\n", encoding="utf-8")
 
@@ -111,7 +111,7 @@ def _refuse(model: DPEMNERModel) -> None:
         "its spans grow with the post and start from Gaussian noise (reasoning.start)": (
             settings.reasoning.start == "gaussian" and settings.reasoning.spans_per_word > 0
         ),
-        "it has no tokenizer": model.pieces is None,
+        "it has no tokenizer": model.tokenizer is None,
         f"it is on {model.device}, not on the CPU": model.device.type != "cpu",
     }
     for reason, holds in reasons.items():
@@ -158,8 +158,8 @@ def _program(graph: PredictorGraph, example: tuple[Tensor, ...]) -> Any:
 
 def _card(model: DPEMNERModel, steps: int, seed: int) -> dict[str, Any]:
     """What the runtime must know besides the graph."""
-    settings, pieces = model.settings, model.pieces
-    assert pieces is not None
+    settings, tokenizer = model.settings, model.tokenizer
+    assert tokenizer is not None
     reasoning, decision = settings.reasoning, settings.decision
     spans = reasoning.spans or settings.noise.spans
     longest = settings.encoder.window_words + 8
@@ -177,9 +177,9 @@ def _card(model: DPEMNERModel, steps: int, seed: int) -> dict[str, Any]:
         "spans_per_word": reasoning.spans_per_word,
         "noise": noise.tolist(),
         "encoder": settings.encoder.model_dump(),
-        "max_pieces": pieces.max_pieces,
-        "pad_id": pieces.pad_id,
-        "unknown_id": pieces.tokenizer.unk_token_id,
+        "max_pieces": tokenizer.max_pieces,
+        "pad_id": tokenizer.pad_id,
+        "unknown_id": tokenizer.pretrained.unk_token_id,
     }
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpe_mner.checkpoints.removed import without_removed
 from dpe_mner.decoding.candidates import Candidates, Row, decode
 from dpe_mner.errors import InputError, needs_torch
 from dpe_mner.pipeline import PredictionOptions, Predicts, predictions_of
-from dpe_mner.removed import without_removed
 from dpe_mner.representations.padding import PAD, padded, round_up
-from dpe_mner.representations.pieces import PieceEncoder, Window
 from dpe_mner.representations.tokenizer import PlainTokenizer
+from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.settings import EncoderSettings, parse_section
 from dpe_mner.types import Post, Prediction
 
@@ -70,7 +70,7 @@ class OnnxModel(Predicts):
         )
         where = f"{path}/runtime.json"
         encoder = without_removed({"encoder": self.card["encoder"]}, where=where, version=None)["encoder"]
-        self.pieces = PieceEncoder(
+        self.tokenizer = WindowTokenizer(
             tokenizer, parse_section(EncoderSettings, encoder, where=where), max_pieces=self.card["max_pieces"]
         )
         self.noise = np.array(self.card["noise"], dtype=np.float32)
@@ -93,7 +93,9 @@ class OnnxModel(Predicts):
             InputError: If the options ask for what an export cannot do.
         """
         self._refuse(options)
-        return predictions_of(posts, self._batch, pieces=self.pieces, labels=self.labels, batch_size=options.batch_size)
+        return predictions_of(
+            posts, self._batch, tokenizer=self.tokenizer, labels=self.labels, batch_size=options.batch_size
+        )
 
     def _refuse(self, options: PredictionOptions) -> None:
         fixed = {
@@ -111,7 +113,7 @@ class OnnxModel(Predicts):
         lengths = np.array([len(window.words) for window in windows], dtype=np.int64)
         M = round_up(max(int(lengths.max()), 1), PAD)
         N = max(self.card["spans"], round(self.card["spans_per_word"] * M))
-        pad_id = self.pieces.pad_id
+        pad_id = self.tokenizer.pad_id
         text = padded([window.text for window in windows], pad_id=pad_id, multiple=PAD)
         assert text is not None
         ids, mask, index, shapes = text

@@ -19,8 +19,8 @@ class Mark:
     Attributes:
         start: First character.
         end: Character after the last.
-        label: Entity type, written behind the text and shown as a colour.
-        note: More to write behind it.
+        label: Entity type, written after the text and shown as a colour.
+        note: More to write after it.
         style: Classes of the style sheet; never a user's words.
         rank: Of overlapping marks the greatest is drawn.
     """

@@ -28,7 +28,7 @@ class PagedPredictor:
         source = predictor.pictures
         # What the model reads is what the page shows: captions and tags made of pictures too.
         self._remembering = None if source is None else RememberingSource(source, most=most)
-        self._predictor = Predictor(predictor.model, predictor.pieces, self._remembering)
+        self._predictor = Predictor(predictor.model, predictor.tokenizer, self._remembering)
 
     def __call__(self, posts: Iterable[Post], options: PredictionOptions) -> Iterator[Prediction]:
         """Explained predictions in input order."""

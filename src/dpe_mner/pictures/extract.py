@@ -82,7 +82,7 @@ class Extractor:
         crops: Ready-made crop files by file name.
 
     Raises:
-        InputError: If the settings ask for no part, or a part's models cannot be had.
+        InputError: If the settings ask for no part, or a part's models are not available.
     """
 
     def __init__(

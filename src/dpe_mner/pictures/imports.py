@@ -15,7 +15,7 @@ _TAGS = 5  # the paper's number of object tags
 
 
 def read_tsv(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
-    """Rows of a VinVL/Oscar TSV file: picture key and the list behind it (JSON, or Python's own notation).
+    """Rows of a VinVL/Oscar TSV file: picture key and the list after it (JSON, or Python's own notation).
 
     Raises:
         InputError: With the line that cannot be read.

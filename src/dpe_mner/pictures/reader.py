@@ -1,6 +1,6 @@
 """Pictures to parts: the one interface to all providers, chosen by settings, loaded when first needed.
 
-A provider that cannot be had is named once and its part stays out; the others work on.
+A provider that is not available is named once and its part stays out; the others work on.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class PictureReader:
         """What a part depends on besides the picture: settings and weights.
 
         Raises:
-            ProviderError: If the weights cannot be had.
+            ProviderError: If the weights are not available.
         """
         return bare_signature(self.settings, kind) | {"weights": self.fingerprint(kind)}
 
@@ -90,7 +90,7 @@ class PictureReader:
         """Of all weights a part is made with: as the settings remember it, else read off the weights.
 
         Raises:
-            ProviderError: If it is not remembered and the weights cannot be had.
+            ProviderError: If it is not remembered and the weights are not available.
         """
         remembered: str | None = getattr(self.settings, kind).fingerprint
         return remembered or self._made_by(kind)
@@ -102,7 +102,7 @@ class PictureReader:
         """The settings, remembering the weights; what training saves with the checkpoint.
 
         Raises:
-            InputError: If a part's weights cannot be had.
+            InputError: If a part's weights are not available.
         """
         values = self.settings.model_dump()
         for kind in self.kinds:

@@ -1,4 +1,4 @@
-"""Loading a provider's model: quietly, with one clear line when it cannot be had, and a fingerprint of its weights."""
+"""Loading a provider's model: quietly, one clear line when it is not available, and a fingerprint of its weights."""
 
 from __future__ import annotations
 

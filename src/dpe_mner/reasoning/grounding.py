@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dpe_mner.fusion.bottom import weighted_visual
-from dpe_mner.fusion.granularity import gap_weight
 from dpe_mner.fusion.rollout import visual_rollout
+from dpe_mner.fusion.text_level import gap_weight
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 
 LEAST_LIFT = 1.5  # times its even share; a span that looks at everything alike looked at nothing

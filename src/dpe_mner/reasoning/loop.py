@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpe_mner.diffusion.codec import SpanCodec
+from dpe_mner.diffusion.noise import NoiseProcess
 from dpe_mner.reasoning.found import Found, found_entities
 from dpe_mner.reasoning.heads import ReasoningOutput, predicted_spans
 from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
-from dpe_mner.spans.codec import SpanCodec
-from dpe_mner.spans.noise import NoiseProcess
 
 
 @dataclass(frozen=True)

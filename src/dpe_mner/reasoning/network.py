@@ -13,13 +13,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from dpe_mner.diffusion.time import TimeEmbedding
 from dpe_mner.fusion.attention import set_attention_dropout
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.direct import DirectTransformer
-from dpe_mner.fusion.granularity import FusedText, GranularityFusion, VisualGrains
 from dpe_mner.fusion.relevance import PairRelevance, masked_mean
 from dpe_mner.fusion.span_aggregator import SpanAggregator
 from dpe_mner.fusion.static import StaticFusion
+from dpe_mner.fusion.text_level import FusedText, TextLevelFusion, VisualGrains
 from dpe_mner.fusion.top import TopLayer
 from dpe_mner.fusion.visual import GrainStates, VisualProjection, VisualStates
 from dpe_mner.reasoning.auxiliary import WordTagger
@@ -27,8 +28,7 @@ from dpe_mner.reasoning.found import Found, FoundEmbedding
 from dpe_mner.reasoning.heads import HEADS, ReasoningOutput
 from dpe_mner.reasoning.pooling import mean_weights
 from dpe_mner.representations.text import TextStates
-from dpe_mner.settings import GRAINS, FusionSettings, Granularity, Settings
-from dpe_mner.spans.time import TimeEmbedding
+from dpe_mner.settings import GRAINS, FusionSettings, Settings, TextLevel
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ReasoningNetwork(nn.Module):
         if self.dynamic:
             self.exchanges = _exchanges(width, fusion)
             self.fusion = nn.ModuleDict(
-                {i: GranularityFusion(width=width, settings=fusion, each=i == "s") for i in fusion.levels}
+                {i: TextLevelFusion(width=width, settings=fusion, each=i == "s") for i in fusion.levels}
             )
         else:
             self.static_fusion = nn.ModuleDict(
@@ -195,7 +195,7 @@ class ReasoningNetwork(nn.Module):
         words = context.x_t_m if "t" in self.levels else context.x_t[None]
         return cast(Tensor, self.tagger(words))
 
-    def pair_relevance(self, context: Context, passes: Sequence[SpanPass]) -> dict[Granularity, list[PairRelevance]]:
+    def pair_relevance(self, context: Context, passes: Sequence[SpanPass]) -> dict[TextLevel, list[PairRelevance]]:
         """Relevance of every text of a batch and every picture (eq. 17 and 18), at each text level and grain.
 
         Args:
@@ -207,7 +207,7 @@ class ReasoningNetwork(nn.Module):
         """
         if not self.dynamic:
             return {}
-        texts: dict[Granularity, list[Tensor]] = {
+        texts: dict[TextLevel, list[Tensor]] = {
             "t": [masked_mean(context.x_t, context.word_mask)],
             "g": [context.x_g.squeeze(1)],
             "s": [step.x_s for step in passes],
@@ -219,7 +219,7 @@ class ReasoningNetwork(nn.Module):
         }
         return {
             i: [
-                self.granularity(i).gate(j).pairs(x, grain.pooled, grain.present)
+                self.text_level(i).gate(j).pairs(x, grain.pooled, grain.present)
                 for j, grain in seen.items()
                 for x in texts[i]
             ]
@@ -230,14 +230,14 @@ class ReasoningNetwork(nn.Module):
         if not self.dynamic or "s" not in self.levels:  # Table 3: nothing is fused over spans
             return FusedText(x_s, x_s.new_zeros(*x_s.shape[:2], 2))
         span_mask = x_s.new_ones(x_s.shape[:2], dtype=torch.bool)
-        return self.granularity("s")(x_s, span_mask, context.visual, context.s[step], self.exchanges)
+        return self.text_level("s")(x_s, span_mask, context.visual, context.s[step], self.exchanges)
 
-    def granularity(self, i: Granularity) -> GranularityFusion:
+    def text_level(self, i: TextLevel) -> TextLevelFusion:
         """Fuse(x_i, Y)."""
-        return cast(GranularityFusion, self.fusion[i])
+        return cast(TextLevelFusion, self.fusion[i])
 
     def _all_times(
-        self, i: Granularity, x: Tensor, mask: Tensor, visual: VisualGrains, s: Tensor
+        self, i: TextLevel, x: Tensor, mask: Tensor, visual: VisualGrains, s: Tensor
     ) -> tuple[Tensor, Tensor]:
         """x_i^m at all K times as one batch of K * B posts. *Shapes:* (K, B, L, h), (B, 2)."""
         K, B = s.shape
@@ -247,12 +247,12 @@ class ReasoningNetwork(nn.Module):
             once = self.static_fusion[i](x, mask, visual)
             return once[None].expand(K, -1, -1, -1), x.new_zeros(B, 2)
         repeated = {j: _repeat_grain(grain, K) for j, grain in visual.items()}
-        fused = self.granularity(i)(x.repeat(K, 1, 1), mask.repeat(K, 1), repeated, s.reshape(-1), self.exchanges)
+        fused = self.text_level(i)(x.repeat(K, 1, 1), mask.repeat(K, 1), repeated, s.reshape(-1), self.exchanges)
         return fused.states.view(K, B, *x.shape[1:]), fused.relevance.view(K, B, 2)[0]
 
 
 def _exchanges(width: int, fusion: FusionSettings) -> nn.ModuleDict:
-    """MBT, or what stands for it, of each grain, shared by the text granularities; w/o DMF there is a single one."""
+    """MBT, or what stands for it, of each grain, shared by the text levels; w/o DMF there is a single one."""
 
     def one() -> nn.Module:
         if fusion.exchange == "direct":

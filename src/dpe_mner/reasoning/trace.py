@@ -1,4 +1,4 @@
-"""What a whole reasoning run leaves behind, and what anything that reasons offers."""
+"""What a whole reasoning run leaves, and what anything that reasons offers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Protocol
 
 import torch
 
-from dpe_mner.config import DPEMNERConfig
-from dpe_mner.fusion.granularity import VisualGrains
+from dpe_mner.checkpoints.config import DPEMNERConfig
+from dpe_mner.fusion.text_level import VisualGrains
 from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
 from dpe_mner.representations.batch import Batch
 from dpe_mner.settings import Settings

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Their first position is the one behind the padding index.
+# Their first position is the one after the padding index.
 _ROBERTA = frozenset({"camembert", "roberta", "xlm-roberta"})
 
 
@@ -87,7 +87,7 @@ class SelfAttention(nn.Module):
 
 
 class AddAndNorm(nn.Module):
-    """A last projection, dropout, the way around it, and the norm behind all three."""
+    """A last projection, dropout, the way around it, and the norm after all three."""
 
     def __init__(self, sizes: BertSizes, inner: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class AddAndNorm(nn.Module):
 
 
 class BertLayer(nn.Module):
-    """Self-attention and a feed-forward block, each with its norm behind it."""
+    """Self-attention and a feed-forward block, each with its norm after it."""
 
     def __init__(self, sizes: BertSizes) -> None:
         super().__init__()

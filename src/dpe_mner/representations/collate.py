@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures, PieceBatch
 from dpe_mner.representations.padding import padded, round_up
-from dpe_mner.representations.pieces import Pieces, Window
+from dpe_mner.representations.windows import Pieces, Window
 from dpe_mner.representations.word_shapes import CHARACTERS
 
 GoldSpan = tuple[int, int, int]  # first word, last word, class

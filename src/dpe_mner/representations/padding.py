@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dpe_mner.representations.pieces import Pieces, Window
+from dpe_mner.representations.windows import Pieces, Window
 
 PAD = 8  # prediction rounds lengths up to a multiple of this, so that a post meets the same shapes in any batch
 
@@ -44,7 +44,7 @@ def groups_of_like_shape(
 ) -> Iterator[list[Window]]:
     """Windows whose padded shapes are equal, at most ``batch_size`` together.
 
-    A post's shapes then depend on the post alone, which keeps its result the same in any company.
+    A post's shapes then depend on the post alone, which keeps its result the same in any batch.
 
     Args:
         windows: Of all posts.

@@ -13,7 +13,7 @@ VOCABULARY, DESCRIPTION = "tokenizer.json", "tokenizer_config.json"
 
 
 class PlainTokenizer:
-    """What :class:`~dpe_mner.representations.pieces.PieceEncoder` needs of a tokenizer.
+    """What :class:`~dpe_mner.representations.windows.WindowTokenizer` needs of a tokenizer.
 
     Args:
         path: ``tokenizer.json``.

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpe_mner.checkpoints.saved import WEIGHTS
 from dpe_mner.reproduce.predictions import model_of_run
-from dpe_mner.saved import WEIGHTS
 from dpe_mner.training.folder import read_metrics, write_whole
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.types import Post
 
 if TYPE_CHECKING:
-    from dpe_mner.evaluation.run import Answers
+    from dpe_mner.evaluation.answers import Answers
 
 CONTROLS = "controls.json"
 SEED = 0  # of the exchange and of the starting noise, whatever the run's own seed: runs differ in nothing else
@@ -72,9 +72,9 @@ def control_run(recipe: Recipe, posts: Sequence[Post]) -> None:
     Raises:
         InputError: If the checkpoint cannot be loaded.
     """
+    from dpe_mner.evaluation.answers import answer_posts
     from dpe_mner.evaluation.exchanged import exchangeable, exchanged
     from dpe_mner.evaluation.mean_state import as_dict, enough_for_a_mean, mean_state_answers
-    from dpe_mner.evaluation.run import answer_posts
     from dpe_mner.pipeline import PredictionOptions
 
     folder = Path(recipe.output)

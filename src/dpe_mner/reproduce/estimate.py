@@ -52,7 +52,7 @@ def probe_run(plan: Plan) -> float:
     from dpe_mner.training.examples import ExampleCollator, LengthGroupedBatches, make_examples
     from dpe_mner.training.pictures import best_device
     from dpe_mner.training.recipe import resolve_encoder
-    from dpe_mner.training.run import STEP_COUNTS
+    from dpe_mner.training.train import STEP_COUNTS
     from dpe_mner.training.trainer import bf16_is_native
     from dpe_mner.training.validate import Validator
 
@@ -61,12 +61,12 @@ def probe_run(plan: Plan) -> float:
     labels = recipe.data.labels or plan.train.labels
     model = DPEMNERModel.from_encoder(resolve_encoder(recipe.encoder), labels=labels, settings=recipe.settings)
     model.to(device).train()
-    assert model.pieces is not None
-    examples = make_examples(plan.train.posts, model.pieces, labels)
+    assert model.tokenizer is not None
+    examples = make_examples(plan.train.posts, model.tokenizer, labels)
     order = list(
         LengthGroupedBatches([e.length for e in examples], batch_size=training.batch_size, seed=0, epoch=lambda: 0)
     )
-    collator = ExampleCollator(pad_id=model.pieces.pad_id)
+    collator = ExampleCollator(pad_id=model.tokenizer.pad_id)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     generator = torch.Generator(device=device).manual_seed(0)
     bf16 = bf16_is_native() if training.bf16 == "auto" else training.bf16

@@ -13,7 +13,7 @@ from dpe_mner.reproduce.tables import Row
 from dpe_mner.training.recipe import Recipe, load_recipe
 from dpe_mner.training.shipped import shipped_recipe
 
-# A short name of an encoder -> the recipe of ours that was made for it, behind the data set's name.
+# A short name of an encoder -> the recipe of ours that was made for it, after the data set's name.
 ENCODERS = {"minilm": "-minilm", "bert-base-cased": ""}
 PICTURES = {"bert-base-cased": "-pictures"}  # the same of recipes that start from raw pictures
 _OWN = ("output", "training.seed")  # keys that the layout of the runs decides

@@ -49,9 +49,9 @@ def _predict(recipe: Recipe, folder: Path, posts: Sequence[Post]) -> Iterable[Pr
     from dpe_mner.predictor import Predictor
 
     model = model_of_run(recipe)
-    assert model.pieces is not None
+    assert model.tokenizer is not None
     options = PredictionOptions(batch_size=recipe.training.eval_batch_size)
-    return Predictor(model, model.pieces, model.pictures)(posts, options)
+    return Predictor(model, model.tokenizer, model.pictures)(posts, options)
 
 
 def model_of_run(recipe: Recipe) -> DPEMNERModel:
@@ -60,11 +60,12 @@ def model_of_run(recipe: Recipe) -> DPEMNERModel:
     Raises:
         InputError: If the checkpoint cannot be loaded.
     """
-    from dpe_mner.checkpoint import load_checkpoint
+    from dpe_mner.checkpoints.loading import load_checkpoint
+    from dpe_mner.model import DPEMNERModel
     from dpe_mner.training.pictures import best_device
-    from dpe_mner.training.run import attach_pictures
+    from dpe_mner.training.train import attach_pictures
 
-    model = load_checkpoint(recipe.output, device=best_device())
+    model = load_checkpoint(DPEMNERModel, recipe.output, device=best_device())
     attach_pictures(recipe.model_copy(update={"settings": model.settings}), model)
     return model
 

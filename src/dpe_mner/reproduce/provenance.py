@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import dpe_mner
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.results import TableResult
 from dpe_mner.version import __version__
@@ -44,7 +43,7 @@ def source_commit(package: Path | None = None) -> str | None:
     Returns:
         None for an installed package, also where its environment lies inside somebody's repository.
     """
-    folder = package or Path(dpe_mner.__file__).parent
+    folder = package or Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)

@@ -96,7 +96,7 @@ def _detailed(result: TableResult) -> Layout:
 
 
 def _printed(row: RowResult, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Everything behind the name, as the paper has it: it knows no p and no controls."""
+    """Everything after the name, as the paper has it: it knows no p and no controls."""
     paper = row.paper
     assert paper is not None
     types = [paper.per_type.get(label) for label in labels]

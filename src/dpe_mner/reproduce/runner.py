@@ -61,7 +61,7 @@ def training_with(glove: Path | None = None) -> Train:
         try:
             if row.baseline is not None:
                 return _train_baseline(recipe, row.baseline, glove, resume=resume, log=log, progress=progress)
-            from dpe_mner.training.run import train
+            from dpe_mner.training.train import train
         except ImportError as error:
             raise InputError(f"training needs {error.name}; run 'pip install dpe-mner[train]'") from None
         return train(recipe, resume=resume, log=log, progress=progress)
@@ -70,8 +70,8 @@ def training_with(glove: Path | None = None) -> Train:
 
 
 def _train_baseline(recipe: Recipe, kind: str, glove: Path | None, **options: Any) -> object:
-    from dpe_mner.baselines.run import train_baseline
     from dpe_mner.baselines.settings import BaselineSettings, BilstmSettings
+    from dpe_mner.baselines.train import train_baseline
 
     settings = BaselineSettings()
     if glove is not None and kind == "bilstm-crf":
@@ -143,7 +143,7 @@ def _control(run: PlannedRun, plan: Plan, control: Control, *, log: Log) -> None
 
 def posts_of(run: PlannedRun, plan: Plan) -> Sequence[Post]:
     """Validation posts as a run reads them: one that was trained without captions must not be given any."""
-    from dpe_mner.training.run import load_split
+    from dpe_mner.training.train import load_split
 
     if run.recipe.data == plan.experiment.recipe(Row(DEFAULT, ""), run.seed).data:
         return plan.valid.posts

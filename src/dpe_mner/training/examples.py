@@ -17,7 +17,7 @@ from dpe_mner.pictures.store import PictureStore
 from dpe_mner.predictor import PostFeatures, features_of
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import GoldSpan, collate
-from dpe_mner.representations.pieces import PieceEncoder, Window
+from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.types import Post
 
 
@@ -36,13 +36,13 @@ class Example:
 
 
 def make_examples(
-    posts: Sequence[Post], pieces: PieceEncoder, labels: Sequence[str], pictures: PictureSource | None = None
+    posts: Sequence[Post], tokenizer: WindowTokenizer, labels: Sequence[str], pictures: PictureSource | None = None
 ) -> list[Example]:
     """Examples of labelled posts. Posts without a word give none; entities are kept where they fit a window whole.
 
     Args:
         posts: Labelled.
-        pieces: The tokenizer.
+        tokenizer: The tokenizer.
         labels: Entity types.
         pictures: With a store: captions and tags are read from it now, features when a batch needs them.
     """
@@ -54,7 +54,7 @@ def make_examples(
             picture = pictures.locate(given)
         words = words_of(post)
         spans = [(first, last, number[label]) for first, last, label in gold_words(post, words)]
-        for window in pieces.windows(post, words, index=index):
+        for window in tokenizer.windows(post, words, index=index):
             start, end = window.first, window.first + len(window.words)
             inside = [(f - start, t - start, c) for f, t, c in spans if start <= f and t < end]
             examples.append(Example(window, inside, picture))

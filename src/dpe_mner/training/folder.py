@@ -65,6 +65,7 @@ def common_metrics(recipe: Recipe, report: Report, *, train: Dataset, valid: Dat
         "train_posts": len(train.posts),
         "package_version": __version__,
         "torch_version": torch.__version__,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
 
 

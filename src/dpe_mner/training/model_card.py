@@ -74,7 +74,7 @@ validation file; the scores below are on that same file, and no test file was re
 |---|---|---|
 {steps}
 
-By default {metrics["reasoning"]["steps"]} reasoning steps, decision threshold {metrics["threshold"]}. Best epoch
+Reasoning steps by default: {metrics["reasoning"]["steps"]}, decision threshold {metrics["threshold"]}. Best epoch
 {metrics["best_epoch"]} of {training.epochs}, batch size {training.batch_size}, {metrics["seconds"] / 60:.0f} minutes of
 training, dpe-mner {metrics["package_version"]}, torch {metrics["torch_version"]}. `config.json` holds every setting,
 `metrics.json` every figure.

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
+from dpe_mner.checkpoints.removed import refuse_removed, without_removed
 from dpe_mner.errors import InputError
-from dpe_mner.removed import refuse_removed, without_removed
 from dpe_mner.settings import Section, Settings, parse_section
 
 
@@ -47,7 +47,7 @@ class TrainingSettings(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     encoder_dropout: float | None = Field(default=None, ge=0, lt=1, description="the encoder's own when absent")
     visual_dropout: float = Field(default=0.0, ge=0, le=1, description="chance to hide a post's caption or tags")
-    piece_dropout: float = Field(default=0.0, ge=0, lt=1, description="chance to hide a word piece behind the mask")
+    piece_dropout: float = Field(default=0.0, ge=0, lt=1, description="chance to replace a word piece by the mask")
     early_stop: int | None = Field(default=None, ge=1, description="epochs without a better validation F1")
     seed: int = Field(default=0, ge=0)
     bf16: bool | Literal["auto"] = Field(default=False, description="auto: where the processor computes it natively")

@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from dpe_mner.checkpoint import save_checkpoint
+from dpe_mner.checkpoints.loading import save_checkpoint
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pictures.store import PictureStore
 from dpe_mner.representations.batch import Batch
@@ -191,7 +191,7 @@ class EntityTrainer(EpochTrainer):
         store: PictureStore | None = None,
     ) -> None:
         self.validator = validator
-        assert model.pieces is not None
+        assert model.tokenizer is not None
         if training.encoder_dropout is not None:
             set_dropout(model.text_encoder.encoder, training.encoder_dropout)
         if training.gradient_checkpointing:
@@ -199,8 +199,8 @@ class EntityTrainer(EpochTrainer):
         super().__init__(
             model=model,
             examples=examples,
-            collator=ExampleCollator(pad_id=model.pieces.pad_id, store=store),
-            mask_id=getattr(model.pieces.tokenizer, "mask_token_id", None),
+            collator=ExampleCollator(pad_id=model.tokenizer.pad_id, store=store),
+            mask_id=getattr(model.tokenizer.pretrained, "mask_token_id", None),
             training=training,
             output=output,
             log=log,

@@ -53,13 +53,13 @@ def gates(model: DPEMNERModel, posts: Sequence[Post], grain: str, *, batch_size:
         grain: ``coarse`` or ``fine``.
         batch_size: Posts computed together.
     """
-    pieces = model.pieces
-    assert pieces is not None
-    windows = [pieces.windows(post, words_of(post), index=k)[0] for k, post in enumerate(posts)]
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    windows = [tokenizer.windows(post, words_of(post), index=k)[0] for k, post in enumerate(posts)]
     j = ("coarse", "fine").index(grain)
     found = np.zeros((len(LEVELS), len(posts)))
     for batch in batches_of_like_shape(windows, batch_size):
-        trace = model.reason(collate_windows(batch, pad_id=pieces.pad_id).to(model.device))
+        trace = model.reason(collate_windows(batch, pad_id=tokenizer.pad_id).to(model.device))
         rows = [window.post for window in batch]
         found[:2, rows] = trace.context.relevance[:, :, j].T.double().cpu().numpy()
         found[2, rows] = trace.steps[-1].relevance[..., j].mean(1).double().cpu().numpy()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dpe_mner.bench.vision.made_up import LABELS, VOCABULARY, Posed
-from dpe_mner.config import DPEMNERConfig
+from dpe_mner.checkpoints.config import DPEMNERConfig
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pictures.kinds import PictureParts
 from dpe_mner.pictures.source import Illustrated
@@ -83,8 +83,8 @@ def learn(
         seed: Of order and noise.
         after_epoch: Called with the number of each finished epoch.
     """
-    assert model.pieces is not None
-    examples = make_examples(posed.train, model.pieces, model.config.label_names)
+    assert model.tokenizer is not None
+    examples = make_examples(posed.train, model.tokenizer, model.config.label_names)
     features = [features_of(GivenParts(posed.parts).of(posed.train[e.window.post])) for e in examples]
     steps = epochs * -(-len(examples) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)

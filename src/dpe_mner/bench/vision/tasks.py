@@ -191,11 +191,11 @@ def answers_in_caption(
         log: Receives a line an epoch.
     """
     from dpe_mner.bench.vision.answers import write_stated
-    from dpe_mner.checkpoint import load_checkpoint
+    from dpe_mner.checkpoints.loading import load_checkpoint
     from dpe_mner.data.dataset import load_dataset
     from dpe_mner.evaluation.exchanged import exchanged
     from dpe_mner.training.folder import read_metrics
-    from dpe_mner.training.run import train
+    from dpe_mner.training.train import train
 
     base = recipe or shipped_recipe("twitter2017-minilm")
     told = output / "stated.jsonl"
@@ -220,7 +220,7 @@ def answers_in_caption(
             metrics = read_metrics(run)
             if metrics is None:
                 metrics = train(load_recipe(base, [f"{k}={v}" for k, v in overrides.items()]), log=log)
-            model = load_checkpoint(str(run))
+            model = load_checkpoint(DPEMNERModel, str(run))
             own.append(round(float(metrics["f1"]), 2))
             other.append(f1_of(model, exchanged(valid, "captions", seed=seed), GivenParts({})))
         result[strategy] = {"own": own, "exchanged": other}

@@ -20,7 +20,7 @@ from dpe_mner.data.gold import check_labels
 from dpe_mner.training.examples import Example, make_examples
 from dpe_mner.training.folder import common_metrics, read_metrics, write_metrics, write_predictions, write_recipe
 from dpe_mner.training.recipe import Recipe, resolve_encoder
-from dpe_mner.training.run import checkpoint_to_resume, load_split
+from dpe_mner.training.train import checkpoint_to_resume, load_split
 from dpe_mner.training.trainer import Log
 
 
@@ -72,7 +72,7 @@ def train_baseline(
         transformers_logging.disable_progress_bar()
     encoder = resolve_encoder(recipe.encoder) if description.has_encoder else ""
     baseline = new_baseline(description, encoder=encoder, posts=training_data.posts)
-    examples = make_examples([text_only(post) for post in training_data.posts], baseline.pieces, labels)
+    examples = make_examples([text_only(post) for post in training_data.posts], baseline.tokenizer, labels)
     if description.kind == "bert-span":
         _tell_too_long(examples, description.settings.span.max_length, log=log)
     output.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpe_mner.checkpoints.removed import without_removed
 from dpe_mner.errors import InputError, nearest
-from dpe_mner.removed import without_removed
 from dpe_mner.settings import Settings, parse_section
 from dpe_mner.version import __version__
 
@@ -32,7 +32,7 @@ def _bert() -> dict[str, Any]:
     return BertConfig().to_dict()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)  # not frozen: transformers' Trainer sets attributes of its own on a model's config
 class DPEMNERConfig:
     """Saved as ``config.json``.
 
@@ -88,12 +88,12 @@ class DPEMNERConfig:
 
         Args:
             name: Folder or hub id.
-            where: ``revision``, ``token``, ``cache_dir``, ... of :func:`~dpe_mner.hub.checkpoint_folder`.
+            where: ``revision``, ``token``, ``cache_dir``, ... of :func:`~dpe_mner.checkpoints.hub.checkpoint_folder`.
 
         Raises:
             InputError: If it is missing, not JSON, or another model's.
         """
-        from dpe_mner.hub import checkpoint_folder
+        from dpe_mner.checkpoints.hub import checkpoint_folder
 
         path = checkpoint_folder(name, weights=False, **where) / CONFIG
         if not path.is_file():

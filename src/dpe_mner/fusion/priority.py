@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def easy_weight(s: Tensor, *, priority: str, minimum: float, reverse: bool = False) -> Tensor:
+def schedule_weight(s: Tensor, *, priority: str, minimum: float, reverse: bool = False) -> Tensor:
     """Weight of the easy part; the hard part has one minus it.
 
     Args:

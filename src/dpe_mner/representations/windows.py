@@ -56,18 +56,20 @@ class _WordPieces:
     shapes: list[int]
 
 
-class PieceEncoder:
+class WindowTokenizer:
     """Turn posts into windows of pieces.
 
     Args:
-        tokenizer: Any Hugging Face tokenizer.
+        pretrained: Any Hugging Face tokenizer.
         settings: Windows, caption length, word features.
         max_pieces: Pieces the encoder takes at most, special ones included.
         characters: Give windows the characters of each word, for a model that reads them.
     """
 
-    def __init__(self, tokenizer: Any, settings: EncoderSettings, *, max_pieces: int, characters: bool = False) -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self, pretrained: Any, settings: EncoderSettings, *, max_pieces: int, characters: bool = False
+    ) -> None:
+        self.pretrained = pretrained
         self.settings = settings
         self.max_pieces = max_pieces
         self.characters = characters
@@ -76,13 +78,13 @@ class PieceEncoder:
     @cached_property
     def _special(self) -> tuple[list[int], list[int]]:
         """Special pieces before and after a sequence."""
-        empty = self.tokenizer("")["input_ids"]
+        empty = self.pretrained("")["input_ids"]
         return empty[:1], empty[1:]
 
     @property
     def pad_id(self) -> int:
         """The padding piece."""
-        return self.tokenizer.pad_token_id or 0
+        return self.pretrained.pad_token_id or 0
 
     def windows(self, post: Post, words: Words, *, index: int = 0) -> list[Window]:
         """Windows of one post; none when it has no word.
@@ -144,12 +146,12 @@ class PieceEncoder:
         short = [w[:_LONGEST_WORD] for w in words]
         parts = [[w] for w in short]
         if self.settings.split_compounds:
-            whole = self.tokenizer([f" {w}" for w in short], add_special_tokens=False)["input_ids"]
+            whole = self.pretrained([f" {w}" for w in short], add_special_tokens=False)["input_ids"]
             # LeBron is a word of the vocabulary; only what falls to pieces anyway is cut where its writer cut it.
             parts = [[w] if len(ids) < 2 else compound_parts(w) for w, ids in zip(short, whole, strict=True)]
         # The space before makes byte-level tokenizers see the start of a word; others ignore it.
         flat = [f" {part}" for word_parts in parts for part in word_parts]
-        encoded = iter(self.tokenizer(flat, add_special_tokens=False)["input_ids"])
+        encoded = iter(self.pretrained(flat, add_special_tokens=False)["input_ids"])
         room = self.max_pieces - sum(map(len, self._special))
         result = []
         for word_parts in parts:
@@ -159,7 +161,7 @@ class PieceEncoder:
                 ids += part_ids
                 shapes += [word_shape(part)] * len(part_ids)
             if not ids:  # a word the tokenizer drops (zero-width, empty) still is a word with a place
-                ids, shapes = [self.tokenizer.unk_token_id], [word_shape("")]
+                ids, shapes = [self.pretrained.unk_token_id], [word_shape("")]
             result.append(_WordPieces(ids[:room], shapes[:room]))
         return result
 
@@ -186,6 +188,6 @@ class PieceEncoder:
 def piece_limit(encoder: Any) -> int:
     """Pieces an encoder of this configuration takes at most, special ones included."""
     positions = getattr(encoder, "max_position_embeddings", 512)
-    # RoBERTa's family starts its positions behind the padding index.
+    # RoBERTa's family starts its positions after the padding index.
     reserved = (encoder.pad_token_id or 0) + 1 if "roberta" in encoder.model_type else 0
     return max(positions - reserved, 8)

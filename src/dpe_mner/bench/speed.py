@@ -13,11 +13,11 @@ import torch
 from dpe_mner.bench.clock import in_turns, percentile, wait_for
 from dpe_mner.bench.memory import peak_process_memory
 from dpe_mner.bench.workload import batches_of, one_batch, posts_of_length, sample_posts, with_gold, with_picture_tokens
+from dpe_mner.checkpoints.saved import WithoutDrawing
 from dpe_mner.errors import InputError, nearest
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pipeline import PredictionOptions
 from dpe_mner.predictor import Predictor
-from dpe_mner.saved import WithoutDrawing
 from dpe_mner.settings import Settings
 from dpe_mner.types import Post
 
@@ -60,8 +60,8 @@ class Bench:
         self.posts = list(posts)
         self.batch_size = batch_size
         self.repeats = repeats
-        assert model.pieces is not None
-        self.predictor = Predictor(model, model.pieces)
+        assert model.tokenizer is not None
+        self.predictor = Predictor(model, model.tokenizer)
         self.device = model.device
 
     def __call__(self, parts: Sequence[str] = PARTS, *, log: Log = lambda line: None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bottom and middle layer for one text granularity i: from x_i and vision to x_i^m."""
+"""Bottom and middle layer for one text level i: from x_i and vision to x_i^m."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.bottom import bottom_layer, fuse_weighted, pooled_seen, weighted_visual
 from dpe_mner.fusion.middle import MiddleLayer
+from dpe_mner.fusion.priority import schedule_weight
 from dpe_mner.fusion.relevance import RelevanceGate, masked_mean
 from dpe_mner.fusion.visual import GrainStates
 from dpe_mner.settings import GRAINS, FusionSettings, Grain
-from dpe_mner.spans.priority import easy_weight
 
 VisualGrains = dict[Grain, GrainStates]
 
@@ -27,7 +27,7 @@ class FusedText:
     relevance: Tensor
 
 
-class GranularityFusion(nn.Module):
+class TextLevelFusion(nn.Module):
     """Fuse(x_i, Y) for i in {t, g, s}.
 
     Args:
@@ -53,7 +53,7 @@ class GranularityFusion(nn.Module):
             x_mask: *Shape:* (B, L)
             visual: y_c, y_ct, y_f, y_ft.
             s: sqrt(alpha_t). *Shape:* (B,)
-            bottlenecks: MBT of each grain; the network owns them, for granularities may share them.
+            bottlenecks: MBT of each grain; the network owns them, for text levels may share them.
 
         Returns:
             x_i^m and the relevance.
@@ -118,9 +118,9 @@ def gap_weight(s: Tensor, settings: FusionSettings) -> Tensor | None:
     """Weight of image2text against image (eq. 3), None without priorities. *Shape:* as ``s``."""
     if not settings.prioritize or settings.strategy != "dynamic":
         return None
-    return easy_weight(s, priority=settings.priority, minimum=settings.lambda_x, reverse=settings.reverse_gap)
+    return schedule_weight(s, priority=settings.priority, minimum=settings.lambda_x, reverse=settings.reverse_gap)
 
 
 def grain_weight(s: Tensor, settings: FusionSettings) -> Tensor:
     """Weight of coarse against fine (eq. 6). *Shape:* as ``s``."""
-    return easy_weight(s, priority=settings.priority, minimum=settings.lambda_y, reverse=settings.reverse_grain)
+    return schedule_weight(s, priority=settings.priority, minimum=settings.lambda_y, reverse=settings.reverse_grain)

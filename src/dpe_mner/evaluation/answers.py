@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.gold import gold_of_posts
+from dpe_mner.data.inputs import with_progress
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.score import Labelled, Report, score
-from dpe_mner.inputs import with_progress
 from dpe_mner.pipeline import PredictionOptions, Predicts
 from dpe_mner.types import Post, Prediction
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+from dpe_mner.checkpoints.hub import bundled_folder
+from dpe_mner.checkpoints.saved import SavedModel
 from dpe_mner.errors import InputError, nearest
-from dpe_mner.hub import bundled_folder
-from dpe_mner.model import DPEMNERModel
+
+M = TypeVar("M", bound=SavedModel)
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def load_checkpoint(name: str | None, *, device: str | None = None, dtype: str = "float32") -> DPEMNERModel:
+def load_checkpoint(kind: type[M], name: str | None, *, device: str | None = None, dtype: str = "float32") -> M:
     """Load a model with its tokenizer, in evaluation mode.
 
     Args:
+        kind: The model's class.
         name: Folder or hub id; None is the bundled model.
         device: ``cpu``, ``cuda``, ... ; the CPU when not given.
         dtype: One of :data:`DTYPES`.
@@ -28,7 +32,7 @@ def load_checkpoint(name: str | None, *, device: str | None = None, dtype: str =
         raise InputError(f"dtype {dtype!r}: not supported{nearest(dtype, DTYPES)}; known: {', '.join(DTYPES)}")
     folder = str(bundled_folder()) if name is None else name
     try:
-        model = DPEMNERModel.from_pretrained(folder)
+        model = kind.from_pretrained(folder)
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -39,7 +43,7 @@ def load_checkpoint(name: str | None, *, device: str | None = None, dtype: str =
         raise InputError(f"device {device!r}: not usable here ({_first_line(error)})") from None
 
 
-def save_checkpoint(model: DPEMNERModel, folder: str | Path, *, half: bool = False) -> None:
+def save_checkpoint(model: SavedModel, folder: str | Path, *, half: bool = False) -> None:
     """Write config, weights and tokenizer.
 
     Args:

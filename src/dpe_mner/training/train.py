@@ -12,11 +12,11 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
-from dpe_mner.checkpoint import load_checkpoint, save_checkpoint
+from dpe_mner.checkpoints.loading import load_checkpoint, save_checkpoint
 from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.data.gold import check_labels
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.run import require_labels
+from dpe_mner.evaluation.answers import require_labels
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pages.curves import plot_curves
 from dpe_mner.pictures.kinds import KINDS
@@ -68,8 +68,8 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     for data in (training_data, validation_data):
         check_labels(data.labels, model.labels, where=data.path)
     attach_pictures(recipe, model)
-    assert model.pieces is not None
-    examples = make_examples(training_data.posts, model.pieces, labels, model.pictures)
+    assert model.tokenizer is not None
+    examples = make_examples(training_data.posts, model.tokenizer, labels, model.pictures)
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
     output.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, output)
@@ -87,7 +87,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.monotonic() - started
-    model = load_checkpoint(str(output / "best"))
+    model = load_checkpoint(DPEMNERModel, str(output / "best"))
     attach_pictures(recipe, model)
     metrics = finish(recipe, model, training_data, validation_data, validator, seconds=seconds, log=log)
     shutil.rmtree(output / "best")
@@ -117,7 +117,7 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
             raise InputError(f"--set {override!r}: only {' and '.join(_WITHOUT_TRAINING)} can change without training")
     trained = load_recipe(folder / RECIPE, written=True)
     recipe = load_recipe(folder / RECIPE, [*overrides, f"output={folder}"], written=True)
-    model = load_checkpoint(str(folder))
+    model = load_checkpoint(DPEMNERModel, str(folder))
     changed = recipe.settings
     model.configure(reasoning=changed.reasoning, encoder={"caption_layers": changed.encoder.caption_layers})
     attach_pictures(recipe, model)

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dpe_mner.config import DPEMNERConfig
+from dpe_mner.checkpoints.config import DPEMNERConfig
+from dpe_mner.checkpoints.hub import checkpoint_folder, upload
 from dpe_mner.errors import InputError
-from dpe_mner.hub import checkpoint_folder, upload
 from dpe_mner.representations.encoders import quick_encoder
-from dpe_mner.representations.pieces import PieceEncoder
 from dpe_mner.representations.tokenizer import checkpoint_tokenizer
+from dpe_mner.representations.windows import WindowTokenizer
 
 _DRAWING = frozenset({Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_})
 WEIGHTS, INDEX, CARD = "model.safetensors", "model.safetensors.index.json", "README.md"
@@ -37,7 +37,7 @@ class SavedModel(nn.Module):
     def __init__(self, config: DPEMNERConfig, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
-        self.pieces: PieceEncoder | None = None
+        self.tokenizer: WindowTokenizer | None = None
         self.model_card: str | None = None
 
     @property
@@ -101,8 +101,8 @@ class SavedModel(nn.Module):
         self.config.save_pretrained(root)
         weights = dict(self.state_dict() if state_dict is None else state_dict)
         save_torch_state_dict(weights, root, max_shard_size=max_shard_size)
-        if self.pieces is not None:
-            self.pieces.tokenizer.save_pretrained(root)
+        if self.tokenizer is not None:
+            self.tokenizer.pretrained.save_pretrained(root)
         if self.model_card is not None:
             (root / CARD).write_text(self.model_card, encoding="utf-8")
 

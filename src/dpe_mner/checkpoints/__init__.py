@@ -1,0 +1,1 @@
+"""Checkpoints: configuration, saving, loading, the hub."""
