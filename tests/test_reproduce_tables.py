@@ -82,7 +82,7 @@ def test_markdown_csv_and_json_say_the_same(written):
                 assert cells[line["label"]][header.index("F1")] == f"{line['f1']:.2f}"
                 assert flat["seeds"] == "0 1"
         assert json.loads(json.dumps(values)) == values
-        for text in (*values["notes"], values["command"], values["valid_sha256"], values["torch_version"]):
+        for text in (*values["notes"], values["command"], values["valid_sha256"], *values["trained_on"]):
             assert text in markdown
 
 

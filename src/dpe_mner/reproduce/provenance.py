@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,12 @@ def provenance(result: TableResult, plan: Plan, *, command: str) -> dict[str, An
         plan: What was done.
         command: That was typed.
     """
-    import torch
-
+    trained = Counter(run.machine for row in result.rows for run in row.runs)
     return {
         "command": command,
         "package_version": __version__,
         "commit": source_commit(),
-        "torch_version": torch.__version__,
+        "trained_on": dict(sorted(trained.items())),
         "python_version": platform.python_version(),
         "seconds": round(sum(run.seconds for row in result.rows for run in row.runs), 1),
         "valid_sha256": plan.valid.sha256,

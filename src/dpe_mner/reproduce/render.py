@@ -250,10 +250,11 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
 
 def _made_by(values: dict[str, Any]) -> str:
     commit = f" at {values['commit']}" if values["commit"] else ""
+    trained = "; ".join(f"{runs} on {machine}" for machine, runs in values["trained_on"].items())
     return (
-        f"dpe-mner {values['package_version']}{commit}, torch {values['torch_version']}, "
-        f"Python {values['python_version']}; "
-        f"{values['seconds'] / 60:.0f} minutes of training; validation labels SHA-256 `{values['valid_sha256']}`."
+        f"dpe-mner {values['package_version']}{commit}, Python {values['python_version']}; runs trained: "
+        f"{trained or 'none'}; {values['seconds'] / 60:.0f} minutes of training; "
+        f"validation labels SHA-256 `{values['valid_sha256']}`."
     )
 
 

@@ -26,12 +26,21 @@ Status = Literal["run", "same", "missing", "failed", "elsewhere"]
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its seed, its counts on each validation post, how long it trained, and its controls."""
+    """One finished run.
+
+    Attributes:
+        seed: Of training.
+        counts: On each validation post.
+        seconds: Of training.
+        controls: If they were computed.
+        machine: Device and PyTorch it was trained with, as far as it says so.
+    """
 
     seed: int
     counts: PostCounts
     seconds: float
     controls: Controls | None = None
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,13 @@ def score_runs(plan: Plan) -> tuple[dict[str, list[Run]], dict[str, str]]:
             failed[run.name] = str(error)
             continue
         found.setdefault(run.row.id, []).append(
-            Run(run.seed, counted, float(metrics.get("seconds", 0.0)), read_controls(folder))
+            Run(
+                run.seed,
+                counted,
+                float(metrics.get("seconds", 0.0)),
+                read_controls(folder),
+                f"{metrics.get('device', 'device not known')}, torch {metrics.get('torch_version', 'not known')}",
+            )
         )
     return found, failed
 

@@ -227,9 +227,13 @@ def set_dropout(module: nn.Module, rate: float) -> None:
 
 
 def bf16_is_native() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware; emulated, it is slower than float32 by far."""
+    """Whether this processor multiplies bfloat16 in hardware; emulated, it is slower than float32 by far.
+
+    Not on a GPU: the small recipes keep it waiting for the next kernel, and casting makes more of them. On an H100 an
+    epoch took 69 s in bfloat16 and 24 s in float32.
+    """
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return False
     ask: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)  # older releases: no answer
     capabilities = ask()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
