@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from dpe_mner import InputError, load
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.words import words_of
-from dpe_mner.evaluation.calibration import best_threshold
+from dpe_mner.evaluation.calibration import best_threshold, f1_curve
 from dpe_mner.evaluation.score import score
-from dpe_mner.training.examples import LengthGroupedBatches
+from dpe_mner.training.batches import LengthGroupedBatches
 from dpe_mner.training.recipe import Recipe, TrainingSettings, load_recipe, resolve_encoder
 from dpe_mner.training.train import calibrate, train
 from dpe_mner.training.trainer import EpochTrainer, training_arguments
@@ -285,9 +285,9 @@ def test_encoder_inside_a_package():
 def test_threshold_maximises_f1_and_prefers_the_plateau():
     scores = np.array([0.9] * 50 + [0.2] * 40)
     correct = np.array([True] * 50 + [False] * 40)
-    threshold = best_threshold(scores, correct, gold=60)
+    threshold = best_threshold(f1_curve(scores, correct, gold=60))
     assert 0.3 < threshold < 0.8
-    assert best_threshold(np.array([]), np.array([], dtype=bool), gold=3) < 1
+    assert best_threshold(f1_curve(np.array([]), np.array([], dtype=bool), gold=3)) < 1
 
 
 def test_batches_depend_on_seed_and_epoch_alone():

@@ -116,6 +116,7 @@ def evaluate(
     seed: int = 0,
     steps: int | None = None,
     spans: int | None = None,
+    convention: str | None = None,
     batch_size: int = 64,
     quiet: bool = True,
 ) -> Report:
@@ -130,6 +131,7 @@ def evaluate(
         seed: Of the starting noise.
         steps: Reasoning steps gamma.
         spans: Noisy spans N.
+        convention: Annotation convention of the data; the model's first when not given.
         batch_size: Posts computed together.
         quiet: No progress bar.
 
@@ -144,7 +146,7 @@ def evaluate(
     from dpe_mner.evaluation.answers import evaluate_posts, require_labels
     from dpe_mner.pipeline import PredictionOptions, Predicts
 
-    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size)
+    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, convention=convention)
     dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=label_map)
     require_labels(dataset)
     loaded = model if isinstance(model, Predicts) else load(model)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dpe_mner.checkpoints.config import DPEMNERConfig
 from dpe_mner.checkpoints.saved import SavedModel
+from dpe_mner.data.conventions import convention_number, with_convention
 from dpe_mner.diffusion.codec import SpanCodec
 from dpe_mner.diffusion.noise import NoiseProcess, starting_noise
 from dpe_mner.diffusion.start import GoldExpansion, starting_signals
@@ -33,7 +34,7 @@ from dpe_mner.representations.encoders import load_pretrained, new_encoder, tran
 from dpe_mner.representations.text import TextEncoder, TextStates
 from dpe_mner.representations.tokenizer import load_tokenizer
 from dpe_mner.representations.windows import WindowTokenizer, piece_limit
-from dpe_mner.settings import Section, Settings, changed_settings
+from dpe_mner.settings import Convention, Section, Settings, changed_settings
 from dpe_mner.types import Post, Prediction
 
 
@@ -45,22 +46,35 @@ class DPEMNERModel(SavedModel, Predicts):
         encoder: The text encoder; transformers' with fresh weights when not given.
     """
 
+    unannotated: Tensor | None
+
     def __init__(self, config: DPEMNERConfig, encoder: nn.Module | None = None) -> None:
         super().__init__(config)
         settings = config.settings
-        self.text_encoder = TextEncoder(encoder or new_encoder(config.encoder_config()), settings.encoder)
+        self.text_encoder = TextEncoder(
+            encoder or new_encoder(config.encoder_config()), settings.encoder, conventions=len(config.conventions)
+        )
         self.network = ReasoningNetwork(text_width=self.text_encoder.width, classes=config.classes, settings=settings)
         self.criterion = Criterion(settings)
+        self.register_buffer("unannotated", _class_mask(config), persistent=False)
         self._pictures: PictureSource | None = None
 
     @classmethod
-    def from_encoder(cls, encoder: str, *, labels: Sequence[str], settings: Settings | None = None) -> DPEMNERModel:
+    def from_encoder(
+        cls,
+        encoder: str,
+        *,
+        labels: Sequence[str],
+        settings: Settings | None = None,
+        conventions: Sequence[Convention] = (),
+    ) -> DPEMNERModel:
         """A new model on a pretrained encoder.
 
         Args:
             encoder: Hub id or folder of a BERT-like encoder.
             labels: Entity types.
             settings: All settings; the paper's when not given.
+            conventions: Annotation conventions of the corpora it will be trained on, the default first.
 
         Raises:
             InputError: If the encoder cannot be loaded.
@@ -71,6 +85,7 @@ class DPEMNERModel(SavedModel, Predicts):
             encoder=_portable(encoder_config.to_dict()),
             settings=settings or Settings(),
             labels=list(labels),
+            conventions=list(conventions),
         )
         model = cls(config)
         model.text_encoder.load_encoder(pretrained)
@@ -80,7 +95,9 @@ class DPEMNERModel(SavedModel, Predicts):
     def attach_tokenizer(self, tokenizer: Any) -> None:
         """Give the model the tokenizer it predicts with and is saved with."""
         limit = piece_limit(self.text_encoder.encoder.config)
-        self.tokenizer = WindowTokenizer(tokenizer, self.settings.encoder, max_pieces=limit)
+        self.tokenizer = WindowTokenizer(
+            tokenizer, self.settings.encoder, max_pieces=limit, conventions=self.conventions
+        )
 
     def use_transformers(self) -> None:
         """Have transformers' classes compute the encoder, for what only they can do; the answers stay."""
@@ -118,6 +135,11 @@ class DPEMNERModel(SavedModel, Predicts):
     def labels(self) -> list[str]:
         """Entity types, in the order of the classes 1 .. C-1."""
         return self.config.label_names
+
+    @property
+    def annotation_conventions(self) -> list[Convention]:
+        """Annotation conventions of the corpora it was trained on, the default first."""
+        return list(self.config.conventions)
 
     @property
     def usual(self) -> tuple[int, int]:
@@ -184,6 +206,13 @@ class DPEMNERModel(SavedModel, Predicts):
         images = {"c": _image(batch.coarse), "f": _image(batch.fine)}
         return text, self.network.project_visual(encoded, images, text.x_t)
 
+    def prepare(self, batch: Batch, text: TextStates, visual: VisualGrains, times: Tensor) -> Context:
+        """What all reasoning passes share, with the classes that each post's convention leaves out."""
+        unannotated = None
+        if self.unannotated is not None and batch.convention is not None:
+            unannotated = self.unannotated[batch.convention]
+        return self.network.prepare(text, visual, times, self.noise.signal_share(times), unannotated)
+
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> TrainingOutput:
         """One training pass: noised gold in, the losses of eq. 20 out.
 
@@ -198,7 +227,7 @@ class DPEMNERModel(SavedModel, Predicts):
             raise ValueError("training needs a batch with gold entities")
         text, visual = self.encode(batch)
         times = self._training_times(batch, generator)
-        context = self.network.prepare(text, visual, times, self.noise.signal_share(times))
+        context = self.prepare(batch, text, visual, times)
         passes = self._training_passes(context, self._noised_gold(batch, times[0], generator), times, batch, generator)
         given = NetworkOutputs(
             outputs=[current.output for current in passes],
@@ -262,7 +291,7 @@ class DPEMNERModel(SavedModel, Predicts):
         pairs = self.noise.times(gamma, power=chosen.time_power)
         times = torch.tensor([t for t, _ in pairs], device=device)[:, None].expand(-1, B)
         text, visual = self.encode(batch)
-        context = self.network.prepare(text, visual, times, self.noise.signal_share(times))
+        context = self.prepare(batch, text, visual, times)
         generator = torch.Generator().manual_seed(seed)
         z_T = starting_noise(N, start=chosen.start, generator=generator).to(device).expand(B, -1, -1)
         passes = run_steps(
@@ -291,6 +320,8 @@ class DPEMNERModel(SavedModel, Predicts):
         """
         if self.tokenizer is None:
             raise InputError("this model has no tokenizer; load it with dpe_mner.load(...)")
+        convention_number(options.convention, self.conventions)
+        posts = with_convention(posts, options.convention)
         was_training = self.training
         if was_training:  # asked of every module, which takes its time on a single post
             self.eval()
@@ -304,6 +335,17 @@ class DPEMNERModel(SavedModel, Predicts):
 def _portable(encoder: dict[str, Any]) -> dict[str, Any]:
     """An encoder's configuration without the place it was loaded from, which means nothing elsewhere."""
     return {key: value for key, value in encoder.items() if key != "_name_or_path"}
+
+
+def _class_mask(config: DPEMNERConfig) -> Tensor | None:
+    """Classes that each convention's corpora do not annotate; None when all annotate all. *Shape:* (conventions, C)."""
+    unannotated = config.unannotated
+    if not any(unannotated):
+        return None
+    mask = torch.zeros(len(unannotated), config.classes, dtype=torch.bool)
+    for row, classes in enumerate(unannotated):
+        mask[row, classes] = True
+    return mask
 
 
 def _image(part: ImageFeatures | None) -> tuple[Tensor, Tensor] | None:

@@ -19,6 +19,7 @@ from dpe_mner.decoding.candidates import Row
 from dpe_mner.errors import InputError
 from dpe_mner.representations.padding import groups_of_like_shape
 from dpe_mner.representations.windows import Window, WindowTokenizer
+from dpe_mner.settings import Convention
 from dpe_mner.types import Entity, ImageLike, Post, Prediction
 
 R = TypeVar("R")
@@ -41,6 +42,7 @@ class PredictionOptions:
     batch_size: int = 32
     explain: bool = False
     threshold: float | None = None
+    convention: str | None = None
 
     def __post_init__(self) -> None:
         for name, most in (("steps", 1000), ("spans", 4096), ("batch_size", 65536)):
@@ -128,6 +130,16 @@ class Predicts:
         raise NotImplementedError
 
     @property
+    def annotation_conventions(self) -> list[Convention]:
+        """Annotation conventions of the corpora it was trained on, with the types that each leaves out."""
+        raise NotImplementedError
+
+    @property
+    def conventions(self) -> list[str]:
+        """Annotation conventions to choose from, the default first; empty when it was trained on one corpus."""
+        return [convention.name for convention in self.annotation_conventions]
+
+    @property
     def usual(self) -> tuple[int, int]:
         """The steps gamma and spans N this model takes when nobody asks for others."""
         raise NotImplementedError
@@ -152,6 +164,7 @@ class Predicts:
         steps: int | None = None,
         spans: int | None = None,
         seed: int = 0,
+        convention: str | None = None,
         batch_size: int = 32,
     ) -> list[Entity]: ...
 
@@ -167,6 +180,7 @@ class Predicts:
         steps: int | None = None,
         spans: int | None = None,
         seed: int = 0,
+        convention: str | None = None,
         batch_size: int = 32,
     ) -> Prediction: ...
 
@@ -179,6 +193,7 @@ class Predicts:
         steps: int | None = None,
         spans: int | None = None,
         seed: int = 0,
+        convention: str | None = None,
         batch_size: int = 32,
     ) -> list[list[Entity]]: ...
 
@@ -191,6 +206,7 @@ class Predicts:
         steps: int | None = None,
         spans: int | None = None,
         seed: int = 0,
+        convention: str | None = None,
         batch_size: int = 32,
     ) -> list[Prediction]: ...
 
@@ -205,6 +221,7 @@ class Predicts:
         steps: int | None = None,
         spans: int | None = None,
         seed: int = 0,
+        convention: str | None = None,
         batch_size: int = 32,
     ) -> Any:
         """Entities of one post or of many.
@@ -220,6 +237,8 @@ class Predicts:
             steps: Reasoning steps gamma.
             spans: Noisy spans N.
             seed: Of the starting noise.
+            convention: Annotation convention to answer by; :attr:`conventions` lists them, the first is the default.
+                A post that names its own keeps it.
             batch_size: Posts computed together; never changes an answer.
 
         Returns:
@@ -228,7 +247,9 @@ class Predicts:
         Raises:
             InputError: On arguments that do not fit.
         """
-        options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain)
+        options = PredictionOptions(
+            steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explain, convention=convention
+        )
         posts, single = as_posts(post, image=image, caption=caption, tags=tags)
         results = list(with_progress(self.predictions(posts, options), posts))
         answers = [result if explain else result.entities for result in results]

@@ -132,9 +132,11 @@ def collate_windows(windows: Sequence[Window], *, pad_id: int, images: Sequence[
 def decode_trace(model: Reasoner, trace: ReasoningTrace, *, threshold: float | None = None) -> list[list[Row]]:
     """The entities of each window of a batch; the threshold is the checkpoint's when not given."""
     settings = model.settings
-    least = settings.decision.threshold if threshold is None else threshold
+    decision = settings.decision
+    if threshold is not None:
+        decision = decision.model_copy(update={"threshold": threshold})
     steps = [step_candidates(step.output, settings.heads).on_host() for step in trace.steps]
-    return decode(steps, least, combine=settings.reasoning.combine)
+    return decode(steps, decision, combine=settings.reasoning.combine)
 
 
 def _warnings(post: Post, words: Words, *, pictures: bool) -> list[str]:

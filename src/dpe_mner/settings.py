@@ -180,9 +180,15 @@ class ReasoningSettings(Section):
 
 
 class DecisionSettings(Section):
-    """When a candidate is an entity; calibrated on validation by the trainer."""
+    """When a candidate is an entity, and what its score says; calibrated on validation by the trainer.
+
+    A score s becomes the logistic of ``score_slope`` logit(s) + ``score_offset``, the share of such entities that were
+    right on the validation posts; ``threshold`` is compared with that.
+    """
 
     threshold: float = Field(default=0.0, ge=0, le=1)
+    score_slope: float = Field(default=1.0, gt=0)
+    score_offset: float = 0.0
 
 
 class GridSettings(Section):
@@ -267,6 +273,13 @@ class Settings(Section):
     reasoning: ReasoningSettings = ReasoningSettings()
     decision: DecisionSettings = DecisionSettings()
     pictures: PictureSettings = PictureSettings()
+
+
+class Convention(Section):
+    """An annotation convention that a model was trained on."""
+
+    name: str = Field(min_length=1)
+    unannotated: tuple[str, ...] = Field(default=(), description="entity types that its corpora do not annotate")
 
 
 _CHANGEABLE = ("reasoning.", "decision.", "encoder.caption_layers")  # what shapes neither weights nor training

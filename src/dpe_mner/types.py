@@ -35,6 +35,7 @@ class Post:
         caption: Caption of its picture, y_ct.
         tags: Objects in its picture, y_ft.
         entities: Gold entities; None when the post is unlabelled.
+        convention: Annotation convention to answer by, of a model that knows several; its first when not given.
         line: Its first line in the file it was read from, 0 if none.
     """
 
@@ -45,6 +46,7 @@ class Post:
     caption: str | None = None
     tags: Sequence[str] | None = None
     entities: Sequence[LabelledSpan] | None = None
+    convention: str | None = None
     line: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:

@@ -20,7 +20,8 @@ from dpe_mner.data.gold import check_labels
 from dpe_mner.training.examples import Example, make_examples
 from dpe_mner.training.folder import common_metrics, read_metrics, write_metrics, write_predictions, write_recipe
 from dpe_mner.training.recipe import Recipe, resolve_encoder
-from dpe_mner.training.train import checkpoint_to_resume, load_split
+from dpe_mner.training.sources import load_split
+from dpe_mner.training.train import checkpoint_to_resume
 from dpe_mner.training.trainer import Log
 
 

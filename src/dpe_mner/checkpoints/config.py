@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpe_mner.checkpoints.removed import without_removed
 from dpe_mner.errors import InputError, nearest
-from dpe_mner.settings import Settings, parse_section
+from dpe_mner.settings import Convention, Settings, parse_section
 from dpe_mner.version import __version__
 
 if TYPE_CHECKING:
@@ -41,10 +41,12 @@ class DPEMNERConfig:
             not given.
         settings: All settings; the paper's when not given.
         labels: Entity types; class 0 is "no entity" and not among them.
+        conventions: Annotation conventions that the model tells apart, the default first; none when it was trained on
+            one corpus.
         package_version: Version of dpe-mner that wrote the checkpoint.
 
     Raises:
-        InputError: If labels repeat.
+        InputError: If labels or conventions repeat.
     """
 
     model_type = "dpe-mner"
@@ -52,11 +54,15 @@ class DPEMNERConfig:
     encoder: dict[str, Any] = field(default_factory=_bert)
     settings: Settings = field(default_factory=Settings)
     labels: list[str] = field(default_factory=lambda: list(DEFAULT_LABELS))
+    conventions: list[Convention] = field(default_factory=list)
     package_version: str = __version__
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             raise InputError(f"config.json: labels must be a list of distinct names, got {self.labels}")
+        names = [convention.name for convention in self.conventions]
+        if len(set(names)) != len(names):
+            raise InputError(f"config.json: conventions must have distinct names, got {', '.join(names)}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, where: str = CONFIG) -> DPEMNERConfig:
@@ -80,7 +86,12 @@ class DPEMNERConfig:
         if not isinstance(sections, Mapping):
             raise InputError(f"{where}: settings must be a mapping of sections, got {sections!r}")
         sections = without_removed(sections, where=where, version=values.get("package_version"))
-        return cls(**given | {"settings": parse_section(Settings, sections, where=f"{where}: settings")})
+        given["settings"] = parse_section(Settings, sections, where=f"{where}: settings")
+        conventions = given.get("conventions", [])
+        if not isinstance(conventions, list) or not all(isinstance(each, Mapping) for each in conventions):
+            raise InputError(f"{where}: conventions must be a list of mappings, got {conventions!r}")
+        given["conventions"] = [parse_section(Convention, each, where=f"{where}: conventions") for each in conventions]
+        return cls(**given)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], **where: Any) -> DPEMNERConfig:
@@ -108,6 +119,7 @@ class DPEMNERConfig:
         """Content of ``config.json``."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["settings"] = self.settings.model_dump()
+        values["conventions"] = [convention.model_dump(mode="json") for convention in self.conventions]
         return {"architectures": ["DPEMNERModel"], "dtype": "float32", "model_type": self.model_type, **values}
 
     def to_json_string(self) -> str:
@@ -127,6 +139,14 @@ class DPEMNERConfig:
     def label_names(self) -> list[str]:
         """Entity types; class c is name c - 1."""
         return list(self.labels)
+
+    @property
+    def unannotated(self) -> list[list[int]]:
+        """Classes that each convention's corpora do not annotate."""
+        return [
+            [c for c, label in enumerate(self.labels, start=1) if label in convention.unannotated]
+            for convention in self.conventions
+        ]
 
     def encoder_config(self) -> PretrainedConfig:
         """The text encoder's configuration object, of transformers."""

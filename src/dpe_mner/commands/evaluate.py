@@ -15,6 +15,7 @@ from dpe_mner.commands.comparison import Question, hold
 from dpe_mner.commands.console import note, print_report
 from dpe_mner.commands.options import (
     BatchSize,
+    Convention,
     Device,
     Dtype,
     Features,
@@ -99,6 +100,7 @@ def evaluate(
     seed: Seed = 0,
     steps: Steps = None,
     spans: Spans = None,
+    convention: Convention = None,
     batch_size: BatchSize = 64,
     device: Device = None,
     int8: Int8 = False,
@@ -122,7 +124,7 @@ def evaluate(
 
     renamed = parse_label_map(label_map)
     models = picture_models(picture_model)
-    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size)
+    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, convention=convention)
     dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed)
     train = None if train_data is None else load_dataset(train_data)
     import dpe_mner

@@ -36,6 +36,10 @@ Dtype = Annotated[
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Quantise the encoder: faster on a CPU, for a little F1.")]
 LabelMap = Annotated[list[str] | None, typer.Option("--label-map", help="OLD=NEW label; may be repeated.")]
+Convention = Annotated[
+    str | None,
+    typer.Option("--convention", help="Annotation convention to answer by, see 'dpe-mner info'; the first if absent."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no notes; errors still show.")]
 
 

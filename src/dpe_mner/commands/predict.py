@@ -14,6 +14,7 @@ import typer
 from dpe_mner.commands.console import note
 from dpe_mner.commands.options import (
     BatchSize,
+    Convention,
     Device,
     Dtype,
     Features,
@@ -64,6 +65,7 @@ def predict(
     seed: Seed = 0,
     steps: Steps = None,
     spans: Spans = None,
+    convention: Convention = None,
     batch_size: BatchSize = 32,
     explain: Annotated[bool, typer.Option("--explain", help="Add reasoning steps, weights and relevance.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Page of the reasoning steps; implies --explain.")] = None,
@@ -91,7 +93,9 @@ def predict(
     from dpe_mner.pipeline import PredictionOptions
 
     explained = explain or html is not None
-    options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explained)
+    options = PredictionOptions(
+        steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explained, convention=convention
+    )
     models = picture_models(picture_model)
     problems: list[Problem] = []
     posts: Iterator[Post] | list[Post]

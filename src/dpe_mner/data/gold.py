@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from dpe_mner.data.words import Words, words_of
 from dpe_mner.errors import InputError
@@ -28,6 +29,13 @@ def gold_characters(post: Post, words: Words) -> set[CharacterSpan]:
 def gold_of_posts(posts: Iterable[Post]) -> list[set[CharacterSpan]]:
     """:func:`gold_characters` of each post."""
     return [gold_characters(post, words_of(post)) for post in posts]
+
+
+def without_types(post: Post, unannotated: Collection[str]) -> Post:
+    """The post without gold entities of types that its annotation convention leaves out."""
+    if post.entities is None or not any(entity.label in unannotated for entity in post.entities):
+        return post
+    return replace(post, entities=tuple(entity for entity in post.entities if entity.label not in unannotated))
 
 
 def gold_words(post: Post, words: Words) -> list[WordSpan]:

@@ -64,7 +64,8 @@ def post_from_object(value: dict[str, Any], *, default_id: str = "") -> Post:
     tags, caption, image = value.get("tags"), value.get("caption"), value.get("image")
     if tags is not None and not _strings(tags):
         raise ValueError("'tags' must be a list of strings")
-    for key, entry in (("caption", caption), ("image", image)):
+    convention = value.get("convention")
+    for key, entry in (("caption", caption), ("image", image), ("convention", convention)):
         if entry is not None and not isinstance(entry, str):
             raise ValueError(f"{key!r} must be a string")
     entities = value.get("entities")
@@ -77,6 +78,7 @@ def post_from_object(value: dict[str, Any], *, default_id: str = "") -> Post:
         caption=caption,
         tags=tuple(tags) if tags is not None else None,
         entities=None if entities is None else tuple(_entity(entry, limit) for entry in _listed(entities)),
+        convention=convention,
     )
 
 

@@ -6,11 +6,13 @@ Everything works on whole batches; nothing loops over posts or spans.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dpe_mner.settings import DecisionSettings
 
 DIGITS = 3  # of a score; more would show the noise of float32 products, which depends on how many posts share a batch
 Row = tuple[int, int, int, float]  # first word, last word, class, score
@@ -104,10 +106,27 @@ def rows_of(candidates: Candidates, keep: Array) -> list[list[Row]]:
     return rows
 
 
-def decode(steps: Sequence[Candidates], threshold: float, *, combine: str) -> list[list[Row]]:
-    """The entities of each post of a batch from the candidates of every reasoning step."""
+def decode(steps: Sequence[Candidates], decision: DecisionSettings, *, combine: str) -> list[list[Row]]:
+    """The entities of each post of a batch from the candidates of every reasoning step.
+
+    Args:
+        steps: Candidates of each.
+        decision: Threshold, and what a score says.
+        combine: How a candidate's scores in several steps become one.
+    """
     merged = merge_steps(steps, combine=combine)
-    return rows_of(merged, choose(merged, threshold))
+    merged = replace(merged, scores=calibrated_scores(merged.scores, decision))
+    return rows_of(merged, choose(merged, decision.threshold))
+
+
+def calibrated_scores(scores: Array, decision: DecisionSettings) -> Array:
+    """Scores as the share of such entities that were right on validation (Platt 1999); 0 stays 0, order stays."""
+    slope, offset = decision.score_slope, decision.score_offset
+    if (slope, offset) == (1.0, 0.0):
+        return scores
+    odds = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
+    mapped = 1 / (1 + np.exp(-(slope * np.log(odds / (1 - odds)) + offset)))
+    return np.where(scores > 0, mapped, 0.0).astype(scores.dtype)
 
 
 def _keys(spans: Array, labels: Array) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dpe_mner.data.dataset import Dataset
-from dpe_mner.data.gold import gold_of_posts
+from dpe_mner.data.gold import gold_of_posts, without_types
 from dpe_mner.data.inputs import with_progress
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.score import Labelled, Report, score
@@ -70,6 +70,9 @@ def answer_posts(
         quiet: No progress bar.
         note: Receives a line when posts were predicted without something they brought.
     """
+    posts, left_out = scored_posts(model, posts, options.convention)
+    if left_out and note is not None:
+        note(f"{left_out} gold entities are of types that their convention does not annotate; they do not count")
     gold = gold_of_posts(posts)
     found, seen = _answers(model, posts, options)
     results = list(with_progress(found, posts, quiet=quiet))
@@ -77,6 +80,23 @@ def answer_posts(
     if warned and note is not None:
         note(f"warning: {len(warned)} posts had something left out, e.g. {warned[0]}")
     return Answers(seen, gold, results)
+
+
+def scored_posts(model: Predicts, posts: Sequence[Post], convention: str | None) -> tuple[list[Post], int]:
+    """Posts without the gold entities of types that their annotation convention leaves out, and how many those were.
+
+    Args:
+        model: Knows the conventions.
+        posts: Labelled.
+        convention: Of posts that name none; the model's default when not given.
+    """
+    if not any(each.unannotated for each in model.annotation_conventions):
+        return list(posts), 0
+    types = {each.name: each.unannotated for each in model.annotation_conventions}
+    default = convention or next(iter(types))
+    scored = [without_types(post, types.get(post.convention or default, ())) for post in posts]
+    lost = sum(len(a.entities or ()) - len(b.entities or ()) for a, b in zip(posts, scored, strict=True))
+    return scored, lost
 
 
 def _answers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpe_mner.data.entities import make_entity
 from dpe_mner.data.words import Words, split_text
-from dpe_mner.decoding.candidates import DIGITS, Row, merge_steps, rows_of
+from dpe_mner.decoding.candidates import DIGITS, Row, calibrated_scores, merge_steps, rows_of
 from dpe_mner.explain.influence import LEAST_INFLUENCE
 from dpe_mner.fusion.text_level import gap_weight, grain_weight
 from dpe_mner.pictures.kinds import Box, Detection, PictureParts
@@ -71,6 +71,7 @@ def explain(model: Reasoner, trace: ReasoningTrace, influence: Mapping[str, Tens
     steps, weights = [], []
     for step, s in zip(trace.steps, trace.context.s, strict=True):
         ranked = merge_steps([step_candidates(step.output, settings.heads).on_host()], combine="last")
+        ranked = replace(ranked, scores=calibrated_scores(ranked.scores, settings.decision))
         first = np.arange(ranked.scores.shape[1]) < _STEP_CANDIDATES
         steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
         gap, grain = gap_weight(s[:1], settings.fusion), grain_weight(s[:1], settings.fusion)

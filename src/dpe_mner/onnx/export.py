@@ -131,12 +131,16 @@ def _example(model: DPEMNERModel) -> tuple[Tensor, ...]:
     lengths = torch.tensor([M, M - 3])
     word_mask = torch.arange(M)[None, :] < lengths[:, None]
     noise = torch.linspace(-1, 1, 2 * N).view(N, 2)
-    return (*pieces(S), word_mask, lengths, noise, *pieces(K), *pieces(L))
+    return (*pieces(S), word_mask, lengths, noise, *pieces(K), *pieces(L), torch.zeros(B, dtype=torch.long))
 
 
 def _program(graph: PredictorGraph, example: tuple[Tensor, ...]) -> Any:
     auto = torch.export.Dim.AUTO
-    sizes = {name: {0: auto, 1: auto} for name in INPUTS} | {"lengths": {0: auto}, "noise": {0: auto}}
+    sizes = {name: {0: auto, 1: auto} for name in INPUTS} | {
+        "lengths": {0: auto},
+        "noise": {0: auto},
+        "convention": {0: auto},
+    }
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
@@ -169,7 +173,10 @@ def _card(model: DPEMNERModel, steps: int, seed: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "labels": labels,
+        "conventions": [convention.model_dump(mode="json") for convention in model.config.conventions],
         "threshold": decision.threshold,
+        "score_slope": decision.score_slope,
+        "score_offset": decision.score_offset,
         "combine": reasoning.combine,
         "steps": steps,
         "seed": seed,

@@ -12,6 +12,7 @@ from dpe_mner.representations.batch import Batch, PieceBatch
 INPUTS = (
     "ids", "mask", "word_index", "shapes", "word_mask", "lengths", "noise",
     "caption_ids", "caption_mask", "caption_index", "caption_shapes", "tag_ids", "tag_mask", "tag_index", "tag_shapes",
+    "convention",
 )  # fmt: skip
 OUTPUTS = ("spans", "labels", "scores")
 
@@ -46,6 +47,7 @@ class PredictorGraph(nn.Module):
         tag_mask: Tensor,
         tag_index: Tensor,
         tag_shapes: Tensor,
+        convention: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Reason.
 
@@ -65,6 +67,7 @@ class PredictorGraph(nn.Module):
             tag_mask: *Shape:* (B, L)
             tag_index: *Shape:* (B, L)
             tag_shapes: *Shape:* (B, L)
+            convention: *Shape:* (B,)
 
         Returns:
             Candidates of each step: spans (B, gamma, N, 2), labels and scores (B, gamma, N).
@@ -76,10 +79,11 @@ class PredictorGraph(nn.Module):
             words=word_mask.shape[1],
             caption=PieceBatch(caption_ids, caption_mask, caption_index, caption_shapes),
             tags=PieceBatch(tag_ids, tag_mask, tag_index, tag_shapes),
+            convention=convention,
         )
         text, visual = model.encode(batch)
         times = torch.tensor([t for t, _ in self.pairs])[:, None].expand(-1, B)
-        context = model.network.prepare(text, visual, times, model.noise.signal_share(times))
+        context = model.prepare(batch, text, visual, times)
         z_t = model.codec.clamp(noise[None].expand(B, -1, -1))
         found, candidates = None, []
         for k, (_, t_next) in enumerate(self.pairs):

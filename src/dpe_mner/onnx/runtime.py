@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpe_mner.checkpoints.removed import without_removed
+from dpe_mner.data.conventions import convention_number, with_convention
 from dpe_mner.decoding.candidates import Candidates, Row, decode
 from dpe_mner.errors import InputError, needs_torch
 from dpe_mner.pipeline import PredictionOptions, Predicts, predictions_of
 from dpe_mner.representations.padding import PAD, padded, round_up
 from dpe_mner.representations.tokenizer import PlainTokenizer
 from dpe_mner.representations.windows import Window, WindowTokenizer
-from dpe_mner.settings import EncoderSettings, parse_section
+from dpe_mner.settings import Convention, DecisionSettings, EncoderSettings, parse_section
 from dpe_mner.types import Post, Prediction
 
 FORMAT = 3
@@ -73,6 +74,9 @@ class OnnxModel(Predicts):
         self.tokenizer = WindowTokenizer(
             tokenizer, parse_section(EncoderSettings, encoder, where=where), max_pieces=self.card["max_pieces"]
         )
+        self.tokenizer.conventions = tuple(self.conventions)
+        keys = DecisionSettings.model_fields.keys() & self.card.keys()
+        self.decision = parse_section(DecisionSettings, {key: self.card[key] for key in keys}, where=where)
         self.noise = np.array(self.card["noise"], dtype=np.float32)
         self.taken = {given.name for given in self.session.get_inputs()}
 
@@ -80,6 +84,11 @@ class OnnxModel(Predicts):
     def labels(self) -> list[str]:
         """Entity types, in the order of the classes 1 .. C-1."""
         return list(self.card["labels"])
+
+    @property
+    def annotation_conventions(self) -> list[Convention]:
+        """Annotation conventions of the corpora it was trained on, the default first."""
+        return [parse_section(Convention, each, where="runtime.json") for each in self.card.get("conventions", ())]
 
     @property
     def usual(self) -> tuple[int, int]:
@@ -93,8 +102,13 @@ class OnnxModel(Predicts):
             InputError: If the options ask for what an export cannot do.
         """
         self._refuse(options)
+        convention_number(options.convention, self.conventions)
         return predictions_of(
-            posts, self._batch, tokenizer=self.tokenizer, labels=self.labels, batch_size=options.batch_size
+            with_convention(posts, options.convention),
+            self._batch,
+            tokenizer=self.tokenizer,
+            labels=self.labels,
+            batch_size=options.batch_size,
         )
 
     def _refuse(self, options: PredictionOptions) -> None:
@@ -125,6 +139,7 @@ class OnnxModel(Predicts):
             "word_mask": np.arange(M)[None, :] < lengths[:, None],
             "lengths": lengths,
             "noise": self.noise[:N],
+            "convention": np.array([window.convention for window in windows], dtype=np.int64),
         }
         for name, parts in (("caption", [w.caption for w in windows]), ("tag", [w.tags for w in windows])):
             seen = padded(parts, pad_id=pad_id, multiple=PAD)
@@ -136,4 +151,4 @@ class OnnxModel(Predicts):
         # An input that the graph does not need (shapes of an encoder without them) was dropped by the exporter.
         spans, kinds, scores = self.session.run(None, {k: v for k, v in feed.items() if k in self.taken})
         steps = [Candidates(*(part[:, k] for part in (spans, kinds, scores))) for k in range(scores.shape[1])]
-        return decode(steps, self.card["threshold"], combine=self.card["combine"])
+        return decode(steps, self.decision, combine=self.card["combine"])

@@ -1,10 +1,12 @@
-"""Loss and F1 by epoch as a picture."""
+"""Loss and F1 by epoch, and what scores say, as pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from dpe_mner.evaluation.reliability import Reliability
 
 
 def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -41,4 +43,30 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def plot_reliability(found: Reliability, path: Path, *, title: str) -> None:
+    """Draw how often entities of each score are right, beside how often they should be.
+
+    Args:
+        found: Entities in bins.
+        path: PNG to write.
+        title: Above the plot.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="as the score says")
+    axes.plot(found.score, found.precision, marker="o", color="tab:green", label="measured")
+    for score, precision, count in zip(found.score, found.precision, found.count, strict=True):
+        axes.annotate(str(count), (score, precision), textcoords="offset points", xytext=(6, -10), fontsize="x-small")
+    axes.set(xlabel="mean score", ylabel="share of entities that are right", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set_title(f"{title}\nexpected calibration error {found.error:.3f}", fontsize="medium")
+    axes.legend(frameon=False, fontsize="small", loc="upper left")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)

@@ -7,7 +7,7 @@ of tokens and sentence, x_t^m and x_g^m at every time. Only the span branch and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -27,6 +27,7 @@ from dpe_mner.reasoning.auxiliary import WordTagger
 from dpe_mner.reasoning.found import Found, FoundEmbedding
 from dpe_mner.reasoning.heads import HEADS, ReasoningOutput
 from dpe_mner.reasoning.pooling import mean_weights
+from dpe_mner.reasoning.unannotated import fold_classes, tag_classes
 from dpe_mner.representations.text import TextStates
 from dpe_mner.settings import GRAINS, FusionSettings, Settings, TextLevel
 
@@ -47,6 +48,7 @@ class Context:
         time: E_t. *Shape:* (K, B, 1, h)
         relevance: Of tokens and sentence x coarse and fine, at the first of the times (it is
             another where a weight of eq. 3 is exactly 0). *Shape:* (B, 2, 2)
+        unannotated: Classes that a post's convention does not annotate; None when all annotate all. *Shape:* (B, C)
     """
 
     x_t: Tensor
@@ -59,6 +61,7 @@ class Context:
     s: Tensor
     time: Tensor
     relevance: Tensor
+    unannotated: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,9 @@ class ReasoningNetwork(nn.Module):
         """All four visual representations at width h. ``encoded``: y_ct and y_ft; ``images``: y_c and y_f."""
         return {j: self.visual_projection(j, images[j], encoded.get(j), like) for j in GRAINS}
 
-    def prepare(self, text: TextStates, visual: VisualGrains, times: Tensor, s: Tensor) -> Context:
+    def prepare(
+        self, text: TextStates, visual: VisualGrains, times: Tensor, s: Tensor, unannotated: Tensor | None = None
+    ) -> Context:
         """Token and sentence branches for K times in one batched pass.
 
         Args:
@@ -141,6 +146,7 @@ class ReasoningNetwork(nn.Module):
             visual: Projected vision.
             times: t of each post at each step. *Shape:* (K, B)
             s: sqrt(alpha_t). *Shape:* (K, B)
+            unannotated: Classes that a post's convention does not annotate. *Shape:* (B, C)
 
         Returns:
             The context of the span loop.
@@ -160,6 +166,7 @@ class ReasoningNetwork(nn.Module):
             s=s,
             time=self.time(times.reshape(-1)).reshape(K, B, 1, -1),
             relevance=torch.stack([token_relevance, sentence_relevance], dim=1),
+            unannotated=unannotated,
         )
 
     def forward(self, context: Context, step: int, ends: Tensor, found: Found | None = None) -> SpanPass:
@@ -186,6 +193,8 @@ class ReasoningNetwork(nn.Module):
         H_m = self.top(fused.states, x_t_m, mask, context.x_g_m[step], time, ends)  # eq. 11-16
         words = context.x_t_m[step] if self.words_with_vision else context.x_t
         output = self.heads(H_m, ends, words, mask)  # 2.3.2
+        if context.unannotated is not None:
+            output = replace(output, types=fold_classes(output.types, context.unannotated[:, None]))
         return SpanPass(output, fused.relevance, x_s, ends)
 
     def tag(self, context: Context) -> Tensor | None:
@@ -193,7 +202,10 @@ class ReasoningNetwork(nn.Module):
         if self.tagger is None:
             return None
         words = context.x_t_m if "t" in self.levels else context.x_t[None]
-        return cast(Tensor, self.tagger(words))
+        tags = cast(Tensor, self.tagger(words))
+        if context.unannotated is None:
+            return tags
+        return fold_classes(tags, tag_classes(context.unannotated)[None, :, None])
 
     def pair_relevance(self, context: Context, passes: Sequence[SpanPass]) -> dict[TextLevel, list[PairRelevance]]:
         """Relevance of every text of a batch and every picture (eq. 17 and 18), at each text level and grain.

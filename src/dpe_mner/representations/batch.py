@@ -75,6 +75,7 @@ class Batch:
         tags: Pieces of the object tags (y_ft), likewise.
         coarse: y_c, or None.
         fine: y_f, or None.
+        convention: Number of each post's annotation convention; None is the default for all. *Shape:* (B,)
         gold: Gold entities while training.
     """
 
@@ -86,6 +87,7 @@ class Batch:
     tags: PieceBatch | None = None
     coarse: ImageFeatures | None = None
     fine: ImageFeatures | None = None
+    convention: Tensor | None = None
     gold: GoldSpans | None = None
 
     def __len__(self) -> int:

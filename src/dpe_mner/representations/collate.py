@@ -55,6 +55,7 @@ def collate(
         tags=pad_pieces([w.tags for w in windows], pad_id=pad_id, multiple=multiple),
         coarse=_features([coarse for coarse, _ in images]),
         fine=_features([fine for _, fine in images]),
+        convention=torch.tensor([w.convention for w in windows]),
         gold=None if gold is None else _gold(gold, lengths, M),
     )
 

@@ -33,11 +33,12 @@ class TextEncoder(nn.Module):
     Args:
         encoder: The encoder, called as transformers' models are.
         settings: Word shapes, and how captions are read.
+        conventions: Annotation conventions that posts are read by; with fewer than two there is nothing to tell apart.
     """
 
     encoder: Any
 
-    def __init__(self, encoder: nn.Module, settings: EncoderSettings) -> None:
+    def __init__(self, encoder: nn.Module, settings: EncoderSettings, *, conventions: int = 0) -> None:
         super().__init__()
         self.settings = settings
         self.encoder = encoder
@@ -45,6 +46,9 @@ class TextEncoder(nn.Module):
         self.shapes = nn.Embedding(SHAPES, input_width, padding_idx=0) if settings.word_shapes else None
         if self.shapes is not None:
             nn.init.zeros_(self.shapes.weight)
+        self.conventions = nn.Embedding(conventions, input_width) if conventions > 1 else None
+        if self.conventions is not None:
+            nn.init.zeros_(self.conventions.weight)
 
     def load_encoder(self, pretrained: nn.Module) -> None:
         """Take the weights of a pretrained encoder of the same configuration."""
@@ -116,7 +120,10 @@ class TextEncoder(nn.Module):
         Returns:
             x_t, its mask, and x_g.
         """
-        states = self.states(batch.text, self.embed(batch.text)[0] if embedded is None else embedded)
+        embedded = self.embed(batch.text)[0] if embedded is None else embedded
+        if self.conventions is not None:
+            embedded = embedded + self.conventions(batch.convention)[:, None]
+        states = self.states(batch.text, embedded)
         x_t = pool_pieces(states, batch.text.word_index, batch.words)
         return TextStates(x_t=x_t, word_mask=batch.word_mask, x_g=states[:, :1])
 

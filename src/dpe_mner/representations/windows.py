@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from dpe_mner.data.conventions import convention_number
 from dpe_mner.data.words import Words, split_text
 from dpe_mner.representations.word_shapes import character_codes, compound_parts, word_shape
 from dpe_mner.settings import EncoderSettings
@@ -38,6 +39,7 @@ class Window:
         characters: Character codes of each word; empty unless they are asked for.
         caption: Pieces of the caption, or None.
         tags: Pieces of the tags, or None.
+        convention: Number of the annotation convention to answer by.
     """
 
     post: int
@@ -48,6 +50,7 @@ class Window:
     characters: list[list[int]]
     caption: Pieces | None
     tags: Pieces | None
+    convention: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,23 @@ class WindowTokenizer:
         settings: Windows, caption length, word features.
         max_pieces: Pieces the encoder takes at most, special ones included.
         characters: Give windows the characters of each word, for a model that reads them.
+        conventions: Annotation conventions of the model, the default first.
     """
 
     def __init__(
-        self, pretrained: Any, settings: EncoderSettings, *, max_pieces: int, characters: bool = False
+        self,
+        pretrained: Any,
+        settings: EncoderSettings,
+        *,
+        max_pieces: int,
+        characters: bool = False,
+        conventions: Sequence[str] = (),
     ) -> None:
         self.pretrained = pretrained
         self.settings = settings
         self.max_pieces = max_pieces
         self.characters = characters
+        self.conventions = tuple(conventions)
         self._known: dict[str, _WordPieces] = {}
 
     @cached_property
@@ -93,7 +104,11 @@ class WindowTokenizer:
             post: For its caption and tags.
             words: Its words.
             index: Kept in the windows.
+
+        Raises:
+            InputError: If the post names a convention that the model does not know.
         """
+        convention = convention_number(post.convention, self.conventions)
         pieces = self._word_pieces(words.words)
         caption = self._visual_text(post.caption)
         tags = self._visual_text(" ".join(post.tags) if post.tags else None)
@@ -113,6 +128,7 @@ class WindowTokenizer:
                     characters=[character_codes(w) for w in part] if self.characters else [],
                     caption=caption,
                     tags=tags,
+                    convention=convention,
                 )
             )
         return result

@@ -49,7 +49,8 @@ def probe_run(plan: Plan) -> float:
     import torch
 
     from dpe_mner.model import DPEMNERModel
-    from dpe_mner.training.examples import ExampleCollator, LengthGroupedBatches, make_examples
+    from dpe_mner.training.batches import LengthGroupedBatches
+    from dpe_mner.training.examples import ExampleCollator, make_examples
     from dpe_mner.training.pictures import best_device
     from dpe_mner.training.recipe import resolve_encoder
     from dpe_mner.training.train import STEP_COUNTS

@@ -106,7 +106,7 @@ def make_plan(experiment: Experiment, tables: Sequence[Table], wanted: Collectio
     Raises:
         InputError: If the base recipe or the data is wrong, or a folder holds another run.
     """
-    from dpe_mner.training.train import load_split
+    from dpe_mner.training.sources import load_split
 
     base = experiment.recipe(Row(DEFAULT, ""), experiment.seeds[0])
     if not Path(base.data.path("") or "").is_dir():
@@ -159,7 +159,7 @@ def _planned(
 
 
 def _vision_of_recipe(recipe: Recipe) -> Vision:
-    from dpe_mner.training.train import load_split
+    from dpe_mner.training.sources import load_split
 
     posts = [post for split in ("train", "valid") for post in load_split(recipe, split).posts]
     return vision_of(posts, recipe.settings.pictures)

@@ -143,7 +143,7 @@ def _control(run: PlannedRun, plan: Plan, control: Control, *, log: Log) -> None
 
 def posts_of(run: PlannedRun, plan: Plan) -> Sequence[Post]:
     """Validation posts as a run reads them: one that was trained without captions must not be given any."""
-    from dpe_mner.training.train import load_split
+    from dpe_mner.training.sources import load_split
 
     if run.recipe.data == plan.experiment.recipe(Row(DEFAULT, ""), run.seed).data:
         return plan.valid.posts

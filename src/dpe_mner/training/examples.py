@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch.utils.data import Sampler
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from dpe_mner.data.gold import gold_words
 from dpe_mner.data.words import words_of
@@ -23,11 +19,12 @@ from dpe_mner.types import Post
 
 @dataclass(frozen=True)
 class Example:
-    """A window, its gold spans in the window's own words, and where its picture's features are stored."""
+    """A window, its gold spans in the window's own words, where its picture's features are stored, and its source."""
 
     window: Window
     gold: list[GoldSpan]
     picture: StoredPicture | None = None
+    source: int = 0
 
     @property
     def length(self) -> int:
@@ -36,7 +33,12 @@ class Example:
 
 
 def make_examples(
-    posts: Sequence[Post], tokenizer: WindowTokenizer, labels: Sequence[str], pictures: PictureSource | None = None
+    posts: Sequence[Post],
+    tokenizer: WindowTokenizer,
+    labels: Sequence[str],
+    pictures: PictureSource | None = None,
+    *,
+    source: int = 0,
 ) -> list[Example]:
     """Examples of labelled posts. Posts without a word give none; entities are kept where they fit a window whole.
 
@@ -45,6 +47,7 @@ def make_examples(
         tokenizer: The tokenizer.
         labels: Entity types.
         pictures: With a store: captions and tags are read from it now, features when a batch needs them.
+        source: Number of the corpus they come from.
     """
     number = {label: c for c, label in enumerate(labels, start=1)}
     examples = []
@@ -57,7 +60,7 @@ def make_examples(
         for window in tokenizer.windows(post, words, index=index):
             start, end = window.first, window.first + len(window.words)
             inside = [(f - start, t - start, c) for f, t, c in spans if start <= f and t < end]
-            examples.append(Example(window, inside, picture))
+            examples.append(Example(window, inside, picture, source))
     return examples
 
 
@@ -97,29 +100,3 @@ class ExampleCollator:
             return None, None
         found = {kind: load_part_of(self.store, place, kind) for kind in ("grid", "regions") if kind in place.parts}
         return features_of(PictureParts(**found))  # type: ignore[arg-type]
-
-
-class LengthGroupedBatches(Sampler[int]):
-    """Shuffled examples in which neighbours have like lengths, so that batches carry little padding.
-
-    The order of an epoch depends on the seed and the epoch's number alone: a resumed run meets the same batches.
-
-    Args:
-        lengths: Of the examples.
-        batch_size: Examples of a batch.
-        seed: Of the shuffling.
-        epoch: Gives the number of the epoch that begins.
-    """
-
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
-        self.lengths = list(lengths)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 7919 + self.epoch())
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))

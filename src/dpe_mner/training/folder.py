@@ -13,6 +13,7 @@ import yaml
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.evaluation.score import Report
 from dpe_mner.training.recipe import Recipe
+from dpe_mner.training.sources import Corpus
 from dpe_mner.types import Prediction
 from dpe_mner.version import __version__
 
@@ -66,6 +67,21 @@ def common_metrics(recipe: Recipe, report: Report, *, train: Dataset, valid: Dat
         "package_version": __version__,
         "torch_version": torch.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+def source_metrics(corpus: Corpus, report: Report) -> dict[str, Any]:
+    """What the metrics of a run with several corpora hold of each."""
+    convention = corpus.convention
+    return {
+        "name": corpus.name,
+        "convention": None if convention is None else convention.name,
+        "unannotated": [] if convention is None else list(convention.unannotated),
+        "train_posts": len(corpus.train.posts),
+        "train_sha256": corpus.train.sha256,
+        "valid_posts": len(corpus.valid.posts),
+        "valid_sha256": corpus.valid.sha256,
+        "validation": report.as_dict(),
     }
 
 

@@ -59,7 +59,7 @@ model.predict("Kevin Durant enters Oracle Arena", caption="a basketball player w
 | training file, SHA-256 | `{metrics["train_sha256"]}` |
 | validation file, SHA-256 | `{metrics["valid_sha256"]}` |
 | encoder | `{recipe.encoder}` |
-
+{_sources(metrics)}
 Orphan inside tags are read as the beginning of an entity. The epoch and the decision threshold were selected on the
 validation file; the scores below are on that same file, and no test file was read.
 
@@ -82,7 +82,36 @@ training, dpe-mner {metrics["package_version"]}, torch {metrics["torch_version"]
 ## Limits
 
 * Trained on a few thousand short posts of one network, in English; other registers and languages are outside it.
-* Scores are relative confidences, not calibrated probabilities.
+* Scores are calibrated on the validation posts (expected calibration error {metrics["reliability"]["error"]:.3f}, {
+        metrics["reliability"]["held_out_error"]:.3f
+    } where
+  each half of the entities is judged by the other half; `reliability.png`); on other posts they may say too much.
 * Captions come from a captioner and can be wrong; so can what the model makes of them.
 * People's names are found in what people wrote. Mind the rights of those named before storing or linking them.
 """
+
+
+def _sources(metrics: dict[str, Any]) -> str:
+    """A table of the corpora and their conventions, where there are several, and a line on silver labels."""
+    told = ""
+    if "sources" in metrics:
+        rows = "".join(
+            f"| {s['name']} | {s['convention']} | {', '.join(s['unannotated']) or 'none'} | {s['train_posts']} | "
+            f"{s['valid_posts']} | {s['validation']['f1']:.2f} |\n"
+            for s in metrics["sources"]
+        )
+        told = f"""
+Corpora differ in what they call an entity. `predict(..., convention="{metrics["sources"][0]["convention"]}")` answers
+as one of them; the first is the default. Types that a corpus does not annotate stay out of its losses, its answers and
+its score. The threshold is the one with the best mean F1 over the corpora.
+
+| corpus | convention | not annotated | training posts | validation posts | validation F1 |
+|---|---|---|---|---|---|
+{rows}"""
+    if "silver" in metrics:
+        silver = metrics["silver"]
+        told += (
+            f"\nA student: {silver['posts']} of {silver['read']} unlabelled posts, those on which "
+            f"{len(silver['teachers'])} teachers agree, were learned from with the teachers' labels.\n"
+        )
+    return told

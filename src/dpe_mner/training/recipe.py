@@ -9,15 +9,41 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dpe_mner.checkpoints.removed import refuse_removed, without_removed
 from dpe_mner.errors import InputError
 from dpe_mner.settings import Section, Settings, parse_section
 
 
+class SourceSettings(Section):
+    """One corpus of several. Its folder counts from the folder of ``data``, its other paths from its own folder."""
+
+    name: str = Field(min_length=1)
+    folder: str = "."
+    train: str
+    valid: str | None = None
+    hold_out: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="without a validation file: this share of the posts validates, chosen by the hash of their text",
+    )
+    visual_text: str | None = None
+    images: str | None = None
+    label_map: dict[str, str] = Field(default_factory=dict)
+    unannotated: list[str] = Field(
+        default_factory=list, description="types it does not annotate; they stay out of its losses and of its score"
+    )
+    share: float | None = Field(default=None, gt=0, le=1, description="of each batch; by its number of posts if absent")
+    convention: str | None = Field(default=None, description="annotation convention; the name if absent")
+
+
 class DataSettings(Section):
-    """Where the data is. Relative paths count from ``folder``, and ``folder`` from where the command runs."""
+    """Where the data is. Relative paths count from ``folder``, and ``folder`` from where the command runs.
+
+    One corpus (``train``, ``valid``, ...) or several (``sources``, which then say all of their own files).
+    """
 
     folder: str = "."
     train: str = "train.txt"
@@ -27,6 +53,8 @@ class DataSettings(Section):
     features: str | None = Field(default=None, description="store made by 'dpe-mner extract'; made if absent")
     label_map: dict[str, str] = Field(default_factory=dict)
     labels: list[str] | None = Field(default=None, description="label set and order; from the training data if absent")
+    sources: list[SourceSettings] = Field(default_factory=list, description="several corpora, the default first")
+    unlabelled: str | None = Field(default=None, description="posts without labels that the teachers label")
 
     def path(self, name: str | None) -> str | None:
         """A path of this section, made relative to the folder."""
@@ -58,6 +86,19 @@ class TrainingSettings(Section):
     half_precision_weights: bool = Field(default=False, description="store float16 weights")
 
 
+class SilverSettings(Section):
+    """Which of the teachers' labels a student learns from."""
+
+    agreement: float = Field(
+        default=1.0,
+        gt=0.5,
+        le=1,
+        description="share of the teachers that must find an entity, or not find it; a post with any other is left out",
+    )
+    share: float | None = Field(default=None, gt=0, lt=1, description="of each batch; by number of posts if absent")
+    posts: int | None = Field(default=None, ge=1, description="take only this many unlabelled posts")
+
+
 class Recipe(Section):
     """Everything a run depends on."""
 
@@ -66,7 +107,15 @@ class Recipe(Section):
     data: DataSettings = DataSettings()
     settings: Settings = Settings()
     training: TrainingSettings = TrainingSettings()
+    teachers: list[str] = Field(default_factory=list, description="checkpoints that label data.unlabelled")
+    silver: SilverSettings = SilverSettings()
     output: str = "runs/dpe-mner"
+
+    @model_validator(mode="after")
+    def _teachers_have_posts(self) -> Recipe:
+        if bool(self.teachers) != (self.data.unlabelled is not None):
+            raise ValueError("teachers and data.unlabelled go together: give both, or neither")
+        return self
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, written: bool = False) -> Recipe:

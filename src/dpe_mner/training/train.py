@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,30 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from dpe_mner.checkpoints.loading import load_checkpoint, save_checkpoint
-from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.data.gold import check_labels
+from dpe_mner.decoding.candidates import calibrated_scores
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.answers import require_labels
+from dpe_mner.evaluation.reliability import fit_scores, held_out_error, reliability
 from dpe_mner.model import DPEMNERModel
-from dpe_mner.pages.curves import plot_curves
+from dpe_mner.pages.curves import plot_curves, plot_reliability
 from dpe_mner.pictures.kinds import KINDS
-from dpe_mner.training.examples import make_examples
+from dpe_mner.settings import DecisionSettings
+from dpe_mner.training.examples import Example, make_examples
 from dpe_mner.training.folder import (
     HISTORY,
     METRICS,
     RECIPE,
     common_metrics,
     read_metrics,
+    source_metrics,
     write_metrics,
     write_recipe,
 )
 from dpe_mner.training.model_card import model_card
 from dpe_mner.training.pictures import prepare_pictures, store_folder
 from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
+from dpe_mner.training.silver import SILVER, silver_posts
+from dpe_mner.training.sources import Corpus, all_posts, batch_shares, conventions_of, load_corpora
 from dpe_mner.training.trainer import EntityTrainer, Log
 from dpe_mner.training.validate import Validator
 
@@ -57,39 +62,43 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     """
     output = Path(recipe.output)
     checkpoint = checkpoint_to_resume(output, resume=resume)
-    training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
+    corpora = load_corpora(recipe.data)
+    training_data = all_posts([corpus.train for corpus in corpora])
+    validation_data = all_posts([corpus.valid for corpus in corpora])
     settings = prepare_pictures(recipe, [*training_data.posts, *validation_data.posts], log=log)
     recipe = recipe.model_copy(update={"settings": settings})
     labels = recipe.data.labels or training_data.labels
     set_seed(recipe.training.seed)
     if not progress:
         transformers_logging.disable_progress_bar()
-    model = DPEMNERModel.from_encoder(resolve_encoder(recipe.encoder), labels=labels, settings=recipe.settings)
+    model = DPEMNERModel.from_encoder(
+        resolve_encoder(recipe.encoder), labels=labels, settings=recipe.settings, conventions=conventions_of(corpora)
+    )
     for data in (training_data, validation_data):
         check_labels(data.labels, model.labels, where=data.path)
     attach_pictures(recipe, model)
-    assert model.tokenizer is not None
-    examples = make_examples(training_data.posts, model.tokenizer, labels, model.pictures)
-    validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
+    lessons = _lessons(recipe, model, corpora, log=log)
+    validator = _validator(recipe, corpora)
     output.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, output)
     trainer = EntityTrainer(
         model=model,
-        examples=examples,
+        examples=lessons.examples,
         validator=validator,
         training=recipe.training,
         output=output,
         log=log,
         progress=progress,
         store=model.pictures.store if model.pictures is not None else None,
+        shares=lessons.shares,
     )
-    log(f"training on {len(examples)} posts, validating on {len(validation_data.posts)}; {_parameters(model)}")
+    log(f"training on {len(lessons.examples)} posts, validating on {len(validation_data.posts)}; {_parameters(model)}")
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.monotonic() - started
     model = load_checkpoint(DPEMNERModel, str(output / "best"))
     attach_pictures(recipe, model)
-    metrics = finish(recipe, model, training_data, validation_data, validator, seconds=seconds, log=log)
+    metrics = finish(recipe, model, corpora, validator, seconds=seconds, log=log, silver=lessons.silver)
     shutil.rmtree(output / "best")
     return metrics
 
@@ -120,10 +129,13 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
     model = load_checkpoint(DPEMNERModel, str(folder))
     changed = recipe.settings
     model.configure(reasoning=changed.reasoning, encoder={"caption_layers": changed.encoder.caption_layers})
+    model.configure(decision=DecisionSettings())  # the scores as the network gives them
     attach_pictures(recipe, model)
-    training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
-    validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
-    metrics = finish(recipe, model, training_data, validation_data, validator, seconds=earlier["seconds"], log=log)
+    corpora = load_corpora(recipe.data)
+    validator = _validator(recipe, corpora)
+    metrics = finish(
+        recipe, model, corpora, validator, seconds=earlier["seconds"], log=log, silver=earlier.get("silver")
+    )
     recipe = recipe.model_copy(update={"output": trained.output})
     write_recipe(recipe, folder)
     return metrics
@@ -132,12 +144,12 @@ def calibrate(folder: Path, overrides: Iterable[str], *, log: Log = print) -> di
 def finish(
     recipe: Recipe,
     model: DPEMNERModel,
-    training_data: Dataset,
-    validation_data: Dataset,
+    corpora: Sequence[Corpus],
     validator: Validator,
     *,
     seconds: float,
     log: Log,
+    silver: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score the chosen model at several step counts, calibrate, write checkpoint, metrics, curves and card."""
     output = Path(recipe.output)
@@ -145,29 +157,43 @@ def finish(
     gamma = model.settings.reasoning.steps
     for steps in sorted({*STEP_COUNTS, gamma}):
         found = validator(model, steps=steps)
-        by_steps[steps] = {"f1": found.report.overall.f1, "calibrated_f1": found.calibrated.overall.f1}
+        by_steps[steps] = {"f1": found.report.overall.f1, "calibrated_f1": found.f1}
         if steps == gamma:
             validation = found
-    model.configure(decision={"threshold": validation.threshold})
+    decision = fit_scores(validation.scores, validation.correct, validation.threshold)
+    model.configure(decision=decision)
+    training_data = all_posts([corpus.train for corpus in corpora])
+    validation_data = all_posts([corpus.valid for corpus in corpora])
+    given = validation.scores >= validation.threshold
+    reliable = reliability(calibrated_scores(validation.scores[given], decision), validation.correct[given])
     metrics = {
         "name": recipe.name,
         "encoder": recipe.encoder,
         "labels": model.config.label_names,
         **common_metrics(recipe, validation.calibrated, train=training_data, valid=validation_data, seconds=seconds),
+        "f1": validation.f1,
         "f1_without_threshold": validation.report.overall.f1,
-        "threshold": validation.threshold,
+        "threshold": decision.threshold,
+        "decision": decision.model_dump(),
+        "reliability": reliable.as_dict()
+        | {"held_out_error": held_out_error(validation.scores, validation.correct, validation.threshold)},
         "reasoning": model.settings.reasoning.model_dump(),
         "f1_by_steps": by_steps,
-        "visual_text": recipe.data.visual_text is not None,
+        "visual_text": any(post.caption or post.tags for post in training_data.posts),
         "pictures": [kind for kind in KINDS if getattr(model.settings.pictures, kind) is not None],
     }
+    if recipe.data.sources:
+        metrics["sources"] = [source_metrics(corpus, validation.by_source[corpus.name]) for corpus in corpora]
+    if silver is not None:
+        metrics["silver"] = silver
     save_checkpoint(model, output, half=recipe.training.half_precision_weights)
     write_metrics(metrics, output)
     (output / "README.md").write_text(model_card(recipe, metrics), encoding="utf-8")
     plot_curves(metrics["history"], output / "curves.png")
+    plot_reliability(reliable, output / "reliability.png", title=f"{recipe.name}, validation")
     log(
         f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}, "
-        f"threshold {validation.threshold}; saved to {output}"
+        f"threshold {decision.threshold}; saved to {output}"
     )
     return metrics
 
@@ -178,20 +204,48 @@ def attach_pictures(recipe: Recipe, model: DPEMNERModel) -> None:
         model.use_pictures(store=store_folder(recipe), images=recipe.data.path(recipe.data.images))
 
 
-def load_split(recipe: Recipe, split: str) -> Dataset:
-    """The ``train`` or ``valid`` posts of a recipe.
+@dataclass(frozen=True)
+class _Lessons:
+    """What is trained on: examples, the share of each source of them (None: one source), and figures of silver."""
 
-    Raises:
-        InputError: If the file is missing or has unlabelled posts.
-    """
-    data = recipe.data
-    path = data.path(getattr(data, split))
-    assert path is not None
-    dataset = load_dataset(
-        path, visual_text=data.path(data.visual_text), images=data.path(data.images), label_map=data.label_map
-    )
-    require_labels(dataset)
-    return dataset
+    examples: list[Example]
+    shares: list[float] | None
+    silver: dict[str, Any] | None
+
+
+def _lessons(recipe: Recipe, model: DPEMNERModel, corpora: Sequence[Corpus], *, log: Log) -> _Lessons:
+    assert model.tokenizer is not None
+    posts = [corpus.train.posts for corpus in corpora]
+    shares = batch_shares([corpus.share for corpus in corpora], [len(own) for own in posts])
+    silver = None
+    if recipe.teachers:
+        found = silver_posts(recipe, model.labels, model.conventions, _weights(model, corpora), log=log)
+        if not found.posts:
+            raise InputError(f"{recipe.data.unlabelled}: the teachers agree on no post; lower silver.agreement")
+        silver = {"posts": len(found.posts), "read": found.read, "teachers": recipe.teachers}
+        own = recipe.silver.share or len(found.posts) / (len(found.posts) + sum(map(len, posts)))
+        posts, shares = [*posts, found.posts], [*(share * (1 - own) for share in shares), own]
+    examples = [
+        example
+        for source, own in enumerate(posts)
+        for example in make_examples(own, model.tokenizer, model.labels, model.pictures, source=source)
+    ]
+    return _Lessons(examples, shares if len(posts) > 1 else None, silver)
+
+
+def _weights(model: DPEMNERModel, corpora: Sequence[Corpus]) -> list[float]:
+    """Training posts of each convention of the model."""
+    count = dict.fromkeys(model.conventions, 0.0)
+    for corpus in corpora:
+        if corpus.convention is not None:
+            count[corpus.convention.name] += len(corpus.train.posts)
+    return list(count.values())
+
+
+def _validator(recipe: Recipe, corpora: Sequence[Corpus]) -> Validator:
+    sources = [corpus.name for corpus in corpora for _ in corpus.valid.posts] if recipe.data.sources else None
+    posts = [post for corpus in corpora for post in corpus.valid.posts]
+    return Validator(posts, batch_size=recipe.training.eval_batch_size, sources=sources)
 
 
 def checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
@@ -203,6 +257,8 @@ def checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
     folder = output / "checkpoints"
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if resume:
+        if last is None and (output / SILVER).exists():
+            return None  # it was cut off while its teachers labelled
         if last is None:
             raise InputError(f"{output}: nothing to resume; run without --resume first")
         return last

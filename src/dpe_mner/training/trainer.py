@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from dpe_mner.model import DPEMNERModel
 from dpe_mner.pictures.store import PictureStore
 from dpe_mner.representations.batch import Batch
 from dpe_mner.training.augment import hide_pieces, hide_vision
-from dpe_mner.training.examples import Example, ExampleCollator, LengthGroupedBatches
+from dpe_mner.training.batches import LengthGroupedBatches, SharedBatches
+from dpe_mner.training.examples import Example, ExampleCollator
 from dpe_mner.training.folder import HISTORY, write_whole
 from dpe_mner.training.recipe import TrainingSettings
 from dpe_mner.training.validate import Validator
@@ -57,8 +58,10 @@ class EpochTrainer(Trainer):
         output: Path,
         log: Log,
         progress: bool = False,
+        shares: Sequence[float] | None = None,
     ) -> None:
         self.recipe = training
+        self.shares = shares
         self.output = output
         self.say = log
         self.loss_sums: dict[str, float] = {}
@@ -79,11 +82,11 @@ class EpochTrainer(Trainer):
         if not progress:
             self.remove_callback(ProgressCallback)
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, Any]:
         """Figures of the model as it is now, ``f1`` among them."""
         raise NotImplementedError
 
-    def keep(self, figures: Mapping[str, float]) -> None:
+    def keep(self, figures: Mapping[str, Any]) -> None:
         """Save the model: it is the best so far."""
         raise NotImplementedError
 
@@ -130,12 +133,15 @@ class EpochTrainer(Trainer):
         return self.loss_count % self.args.gradient_accumulation_steps
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
-        return LengthGroupedBatches(
-            [example.length for example in self.train_dataset],
-            batch_size=self.args.train_batch_size,
-            seed=self.recipe.seed,
-            epoch=lambda: int(self.state.epoch or 0),
-        )
+        lengths = [example.length for example in self.train_dataset]
+        order: dict[str, Any] = {
+            "batch_size": self.args.train_batch_size,
+            "seed": self.recipe.seed,
+            "epoch": lambda: int(self.state.epoch or 0),
+        }
+        if self.shares is None:
+            return LengthGroupedBatches(lengths, **order)
+        return SharedBatches(lengths, [example.source for example in self.train_dataset], self.shares, **order)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score on validation, keep the model if it is the best so far, and log a line."""
@@ -152,7 +158,7 @@ class EpochTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _record(self, figures: Mapping[str, float], losses: dict[str, float], *, better: bool) -> None:
+    def _record(self, figures: Mapping[str, Any], losses: dict[str, float], *, better: bool) -> None:
         epoch = round(self.state.epoch or 0)
         entry = {"epoch": epoch, "step": self.state.global_step, **figures, "losses": losses}
         history = self.output / HISTORY
@@ -161,7 +167,9 @@ class EpochTrainer(Trainer):
         write_whole(history, "".join(f"{line}\n" for line in [*kept, json.dumps(entry)]))
         total = sum(losses.values())
         mark = " (best)" if better else ""
-        self.say(f"epoch {epoch}/{self.recipe.epochs}  loss {total:.3f}  validation F1 {figures['f1']:.2f}{mark}")
+        by_source = "".join(f"  {name} {f1:.2f}" for name, f1 in figures.get("f1_by_source", {}).items())
+        f1 = f"validation F1 {figures['f1']:.2f}{by_source}{mark}"
+        self.say(f"epoch {epoch}/{self.recipe.epochs}  loss {total:.3f}  {f1}")
 
 
 class EntityTrainer(EpochTrainer):
@@ -176,6 +184,7 @@ class EntityTrainer(EpochTrainer):
         log: Receives a line an epoch.
         progress: Show progress bars.
         store: Holds the features of the examples' pictures.
+        shares: Of each source in every batch; None when there is one source.
     """
 
     def __init__(
@@ -189,6 +198,7 @@ class EntityTrainer(EpochTrainer):
         log: Log,
         progress: bool = False,
         store: PictureStore | None = None,
+        shares: Sequence[float] | None = None,
     ) -> None:
         self.validator = validator
         assert model.tokenizer is not None
@@ -205,13 +215,14 @@ class EntityTrainer(EpochTrainer):
             output=output,
             log=log,
             progress=progress,
+            shares=shares,
         )
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, Any]:
         """Figures with the threshold calibrated on these posts, and F1 without it."""
         return self.validator(self.model).figures()
 
-    def keep(self, figures: Mapping[str, float]) -> None:
+    def keep(self, figures: Mapping[str, Any]) -> None:
         """Save the checkpoint with its threshold to ``best``."""
         kept = self.model.settings.decision
         self.model.configure(decision={"threshold": figures["threshold"]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dpe_mner.data.gold import gold_of_posts
 from dpe_mner.evaluation.calibration import Validation, calibrated
 from dpe_mner.model import DPEMNERModel
@@ -16,11 +18,13 @@ class Validator:
     Args:
         posts: Labelled posts.
         batch_size: Posts computed together.
+        sources: Where each post comes from, when several sources count alike.
     """
 
-    def __init__(self, posts: list[Post], *, batch_size: int = 64) -> None:
+    def __init__(self, posts: list[Post], *, batch_size: int = 64, sources: Sequence[str] | None = None) -> None:
         self.posts = posts
         self.batch_size = batch_size
+        self.sources = sources
         self.gold = gold_of_posts(posts)
 
     def __call__(
@@ -33,4 +37,4 @@ class Validator:
         model.eval()
         predictions = list(Predictor(model, model.tokenizer, model.pictures)(self.posts, options))
         model.train(was_training)
-        return calibrated(self.gold, predictions)
+        return calibrated(self.gold, predictions, self.sources)
