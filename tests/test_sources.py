@@ -34,7 +34,7 @@ def two(encoders) -> DPEMNERModel:
     """A tiny model of two conventions whose embedding tells them apart."""
     encoder = encoders("bert-uncased")
     torch.manual_seed(1)
-    model = DPEMNERModel.from_encoder(encoder, labels=LABELS, settings=settings_with(), conventions=CONVENTIONS)
+    model = DPEMNERModel.from_encoder(encoder, labels=LABELS, settings=settings_with(reasoning={"steps": 1}), conventions=CONVENTIONS)
     torch.nn.init.normal_(model.text_encoder.conventions.weight, std=2.0)
     return model.eval()
 
