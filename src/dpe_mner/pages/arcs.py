@@ -202,7 +202,7 @@ def _written(arc: Arc) -> str:
 
 
 def _lanes(line: _Line, found: Sequence[Arc]) -> tuple[dict[int, int], float]:
-    """A lane for each arc in the line, short spans lowest, so that neither arcs nor labels meet; and the width taken."""
+    """A lane for each arc in the line, short spans lowest, so that neither arcs nor labels meet; and their width."""
     taken: list[list[tuple[float, float]]] = []
     lanes: dict[int, int] = {}
     width = line.width
@@ -214,11 +214,13 @@ def _lanes(line: _Line, found: Sequence[Arc]) -> tuple[dict[int, int], float]:
         centre, half = _label_place(line, found[k], left, right)
         reach = min(left, centre - half), max(right, centre + half)
         width = max(width, reach[1])
-        for lane, others in enumerate(taken):
-            if all(reach[1] + 2 < low or reach[0] - 2 > high for low, high in others):
-                break
-        else:
-            lane = len(taken)
+        free = (
+            lane
+            for lane, others in enumerate(taken)
+            if all(reach[1] + 2 < low or reach[0] - 2 > high for low, high in others)
+        )
+        lane = next(free, len(taken))
+        if lane == len(taken):
             taken.append([])
         taken[lane].append(reach)
         lanes[k] = lane
@@ -256,7 +258,9 @@ def _below(line: _Line, starts: Sequence[Arc], ground: float) -> tuple[list[Plac
         deepest = max(deepest, depth)
         if part == (arc.first, arc.last):
             control = ground + depth * 4 / 3  # a cubic reaches three quarters of the way to its control points
-            path = f"M{left:.1f} {ground:.1f}C{left:.1f} {control:.1f} {right:.1f} {control:.1f} {right:.1f} {ground:.1f}"
+            path = (
+                f"M{left:.1f} {ground:.1f}C{left:.1f} {control:.1f} {right:.1f} {control:.1f} {right:.1f} {ground:.1f}"
+            )
         else:
             path = _bracket(left, right, ground, ground + depth, closed=line.closed(arc))
         arcs.append(PlacedArc(path, arc.label, arc.style, round(1 + math.log2(arc.count), 2)))
