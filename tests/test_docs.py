@@ -116,3 +116,11 @@ def test_the_readme_has_the_figures_of_the_tables():
             assert float(p) == round(rows[name]["p"], 2)
     assert f"seed 4: {own['4']:.2f}" in text
     assert f"five: {rows['default']['f1']:.2f}" in text
+
+
+def test_every_file_that_holds_an_equation_is_named():
+    page = (ROOT / "docs" / "how-the-model-works.md").read_text(encoding="utf-8")
+    rooms = ("diffusion", "fusion", "objective", "reasoning")
+    files = {f"{room}/{path.name}" for room in rooms for path in (PACKAGE / room).glob("*.py")}
+    carriers = {"reasoning/trace.py"} | {f"{room}/__init__.py" for room in rooms}  # hold no equation
+    assert {name for name in files - carriers if f"`{name}`" not in page} == set()
