@@ -108,6 +108,8 @@ def test_long_words_are_shortened_and_wide_letters_take_two_columns():
     assert diagram.words[0].text.endswith("…")
     assert diagram.width <= 30 * PITCH
     assert arc_diagram(split_text("日"), [], [], columns=9).words[0].width == pytest.approx(2 * PITCH)
+    family = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
+    assert arc_diagram(split_text(family), [], [], columns=9).words[0].width == pytest.approx(2 * PITCH)
     assert arc_diagram(split_text("e\u0301"), [], [], columns=9).words[0].width == PITCH
 
 

@@ -93,3 +93,13 @@ def test_spans_of_several_windows_stand_where_their_words_do():
     starts = told.steps[0].starts
     assert max(start.word_start for start in starts) > 300
     assert all(text[start.start : start.end].split()[0] == f"word{start.word_start}" for start in starts)
+
+
+def test_every_entity_of_a_long_answer_is_in_its_last_step():
+    text = " , ".join(
+        f"{name} met Kevin Durant in Paris" for name in ("Tim Cook", "Emma Stone", "Stephen Curry", "Tom Hanks")
+    )
+    told = dpe_mner.load().predict(text, explain=True, steps=1)
+    assert len(told.entities) > 8
+    held = {(entity.start, entity.end, entity.label) for entity in told.steps[-1].candidates}
+    assert {(entity.start, entity.end, entity.label) for entity in told.entities} <= held

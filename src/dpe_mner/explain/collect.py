@@ -24,8 +24,9 @@ from dpe_mner.representations.windows import Window
 from dpe_mner.settings import FusionSettings
 from dpe_mner.types import Entity, Grounding, ReasoningStep
 
-_STEP_CANDIDATES = 8  # shown of each step, when their score is not negligible
+_STEP_CANDIDATES = 8  # shown of each step, when their score is not negligible; sure ones are all shown
 _SHOWN_SCORE = 0.05
+_SURE_SCORE = 0.5
 _GRAINS = ("coarse", "fine")  # in the order of the last dimension of every relevance
 
 
@@ -75,7 +76,8 @@ def explain(model: Reasoner, trace: ReasoningTrace, influence: Mapping[str, Tens
     for step, s in zip(trace.steps, trace.context.s, strict=True):
         ranked = merge_steps([step_candidates(step.output, settings.heads).on_host()], combine="last")
         first = np.arange(ranked.scores.shape[1]) < _STEP_CANDIDATES
-        steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
+        shown = (ranked.scores >= _SHOWN_SCORE) & first | (ranked.scores >= _SURE_SCORE)
+        steps.append(rows_of(ranked, shown))
         gap, grain = gap_weight(s[:1], settings.fusion), grain_weight(s[:1], settings.fusion)
         # Without priorities nothing is scheduled: the parts stand side by side, coarse and fine too.
         weights.append((0.5, 0.5) if gap is None else (float(gap), float(grain)))

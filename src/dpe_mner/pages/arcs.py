@@ -21,7 +21,8 @@ _TEXT = 22  # height of a line of text
 _FIRST, _LANE = 9, 21  # from the text to the lowest arc above it, and from arc to arc
 _INSET = 1.5
 _CORNER = 9.0
-_DEEPEST = 52.0
+_DEEPEST = 80.0  # what the depth of an arc below goes towards
+_JOINER, _SKIN_TONES = "\u200d", range(0x1F3FB, 0x1F400)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +145,11 @@ def arc_diagram(words: Words, found: Sequence[Arc], starts: Sequence[Arc], *, co
 
 
 def _columns(text: str) -> int:
-    """Columns a monospaced font takes: none for marks on a letter, two for East Asian letters and emoji."""
+    """Columns a monospaced font takes: none for marks on a letter, two for East Asian letters and for emoji."""
     wide = 0
-    for character in text:
-        if unicodedata.combining(character) or unicodedata.category(character) in {"Cf", "Mn"}:
+    for k, character in enumerate(text):
+        joined = k > 0 and (text[k - 1] == _JOINER or ord(character) in _SKIN_TONES)
+        if joined or unicodedata.category(character) in {"Cf", "Mn", "Me"}:
             continue
         wide += 2 if unicodedata.east_asian_width(character) in "WF" else 1
     return max(wide, 1)
@@ -246,7 +248,7 @@ def _above(line: _Line, arc: Arc, lane: int, ground: float) -> PlacedArc:
 
 
 def _below(line: _Line, starts: Sequence[Arc], ground: float) -> tuple[list[PlacedArc], float]:
-    """Arcs as deep as they are long, and how deep the deepest is."""
+    """Arcs, deeper where they are longer and as deep in each line they go through; and how deep the deepest is."""
     arcs, deepest = [], 0.0
     for arc in starts:
         part = line.cut(arc)
@@ -254,7 +256,8 @@ def _below(line: _Line, starts: Sequence[Arc], ground: float) -> tuple[list[Plac
             continue
         left, right = line.reach(*part)
         left, right = left + _INSET, right - _INSET
-        depth = min(7 + 0.1 * (right - left) + 2.2 * (arc.last - arc.first), _DEEPEST)
+        depth = 8.0 + 9.0 * (arc.last - arc.first)
+        depth *= _DEEPEST / (_DEEPEST + depth)
         deepest = max(deepest, depth)
         if part == (arc.first, arc.last):
             control = ground + depth * 4 / 3  # a cubic reaches three quarters of the way to its control points
