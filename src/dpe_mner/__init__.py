@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpe_mner.api import evaluate, load, train
 from dpe_mner.errors import InputError
-from dpe_mner.types import Entity, Grounding, LabelledSpan, Post, Prediction, ReasoningStep
+from dpe_mner.types import Entity, Grounding, LabelledSpan, Post, Prediction, ReasoningStep, StartSpan
 from dpe_mner.version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "Prediction",
     "ReasoningStep",
     "Settings",
+    "StartSpan",
     "__version__",
     "evaluate",
     "load",

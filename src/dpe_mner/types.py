@@ -82,6 +82,31 @@ class Entity:
 
 
 @dataclass(frozen=True)
+class StartSpan:
+    """Spans a reasoning step started from: noise in the first step, where the step before led in a later one.
+
+    Attributes:
+        start: First character.
+        end: Character after the last.
+        word_start: First word.
+        word_end: Word after the last.
+        label: Type the step gave them with more probability than "no entity" and any other type; empty for none.
+        count: How many of the step's spans these are.
+    """
+
+    start: int
+    end: int
+    word_start: int
+    word_end: int
+    label: str
+    count: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
 class ReasoningStep:
     """One reasoning step, explained.
 
@@ -93,6 +118,7 @@ class ReasoningStep:
         coarse_weight: Weight of coarse against fine (eq. 6).
         span_relevance: Mean relevance of the spans to the ``coarse`` and to the ``fine`` grain at this step (eq. 4); a
             grain that does not move the answer is left out.
+        starts: The spans it started from, by position.
     """
 
     step: int
@@ -101,11 +127,16 @@ class ReasoningStep:
     image2text_weight: float
     coarse_weight: float
     span_relevance: Mapping[str, float]
+    starts: list[StartSpan] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        candidates = [entity.as_dict() for entity in self.candidates]
-        return {**vars(self), "candidates": candidates, "span_relevance": dict(self.span_relevance)}
+        return {
+            **vars(self),
+            "candidates": [entity.as_dict() for entity in self.candidates],
+            "span_relevance": dict(self.span_relevance),
+            "starts": [start.as_dict() for start in self.starts],
+        }
 
 
 @dataclass(frozen=True)

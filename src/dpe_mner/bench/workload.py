@@ -17,7 +17,7 @@ from dpe_mner.types import Post
 
 def sample_posts(count: int) -> list[Post]:
     """The demonstration posts, repeated."""
-    return list(islice(cycle(demo_posts()), count))
+    return list(islice(cycle(demo_posts(pictures=False)), count))
 
 
 def posts_of_length(count: int, words: int, *, caption_words: int | None = None) -> list[Post]:

@@ -33,10 +33,11 @@ def demo(
     Example: dpe-mner demo --output demo.html
     """
     import dpe_mner
-    from dpe_mner.data.demo import demo_posts
+    from dpe_mner.data.demo import demo_credits, demo_posts
 
     loaded = dpe_mner.load(model)
-    posts = demo_posts()
+    reads_pictures = getattr(loaded, "pictures", None) is not None
+    posts = demo_posts(pictures=reads_pictures)  # else each would come with a warning; the page says it once a picture
     if isinstance(loaded, dpe_mner.OnnxModel):
         _show(posts, loaded.predict(posts), quiet=quiet)
         typer.echo(f"{len(posts)} posts; {needs_torch('the page of the reasoning steps')}")
@@ -45,7 +46,8 @@ def demo(
     _show(posts, [prediction.entities for prediction in predictions], quiet=quiet)
     from dpe_mner.pages.reasoning import explanation_page
 
-    page = explanation_page(posts, predictions, title="DPE-MNER: how the entities of each post came about")
+    title = "DPE-MNER: how the entities of each post came about"
+    page = explanation_page(demo_posts(), predictions, title=title, credits=demo_credits())
     write_text(output, page)
     typer.echo(f"{len(posts)} posts; the reasoning steps are in {output}")
 

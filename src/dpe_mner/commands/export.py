@@ -50,7 +50,9 @@ def export(
     from dpe_mner.data.dataset import load_dataset
     from dpe_mner.data.demo import demo_posts
 
-    posts = load_dataset(data, visual_text=visual_text).posts[:_CHECKED] if data is not None else demo_posts()
+    posts = (
+        load_dataset(data, visual_text=visual_text).posts[:_CHECKED] if data is not None else demo_posts(pictures=False)
+    )
     import torch
 
     import dpe_mner

@@ -14,6 +14,7 @@ from dpe_mner.data.entities import make_entity
 from dpe_mner.data.words import Words, split_text
 from dpe_mner.decoding.candidates import DIGITS, Row, calibrated_scores, merge_steps, rows_of
 from dpe_mner.explain.influence import LEAST_INFLUENCE
+from dpe_mner.explain.starts import StartRow, start_rows, start_spans
 from dpe_mner.fusion.text_level import gap_weight, grain_weight
 from dpe_mner.pictures.kinds import Box, Detection, PictureParts
 from dpe_mner.reasoning.decode import step_candidates
@@ -23,8 +24,9 @@ from dpe_mner.representations.windows import Window
 from dpe_mner.settings import FusionSettings
 from dpe_mner.types import Entity, Grounding, ReasoningStep
 
-_STEP_CANDIDATES = 8  # shown of each step, when their score is not negligible
+_STEP_CANDIDATES = 8  # shown of each step, when their score is not negligible; sure ones are all shown
 _SHOWN_SCORE = 0.05
+_SURE_SCORE = 0.5
 _GRAINS = ("coarse", "fine")  # in the order of the last dimension of every relevance
 
 
@@ -34,6 +36,7 @@ class Explanation:
 
     Attributes:
         steps: Candidates of each step.
+        starts: What each step started from.
         times: t of each step.
         weights: Of image2text against image and of coarse against fine, at each step.
         span_relevance: Mean over the spans, coarse and fine, at each step.
@@ -47,6 +50,7 @@ class Explanation:
     """
 
     steps: list[list[Row]]
+    starts: list[list[StartRow]]
     times: list[int]
     weights: list[tuple[float, float]]
     span_relevance: list[list[float]] | None
@@ -73,10 +77,12 @@ def explain(model: Reasoner, trace: ReasoningTrace, influence: Mapping[str, Tens
         ranked = merge_steps([step_candidates(step.output, settings.heads).on_host()], combine="last")
         ranked = replace(ranked, scores=calibrated_scores(ranked.scores, settings.decision))
         first = np.arange(ranked.scores.shape[1]) < _STEP_CANDIDATES
-        steps.append(rows_of(ranked, (ranked.scores >= _SHOWN_SCORE) & first))
+        shown = (ranked.scores >= _SHOWN_SCORE) & first | (ranked.scores >= _SURE_SCORE)
+        steps.append(rows_of(ranked, shown))
         gap, grain = gap_weight(s[:1], settings.fusion), grain_weight(s[:1], settings.fusion)
         # Without priorities nothing is scheduled: the parts stand side by side, coarse and fine too.
         weights.append((0.5, 0.5) if gap is None else (float(gap), float(grain)))
+    starts = [start_rows(step) for step in trace.steps]
     parts = {
         "y_c": trace.visual["c"].image.present,
         "y_ct": trace.visual["c"].image2text.present,
@@ -95,6 +101,7 @@ def explain(model: Reasoner, trace: ReasoningTrace, influence: Mapping[str, Tens
     return [
         Explanation(
             steps=[rows[b] for rows in steps],
+            starts=[rows[b] for rows in starts],
             times=trace.times,
             weights=weights,
             span_relevance=span_relevance[b] if span else None,
@@ -145,9 +152,9 @@ def merge_explanations(
         ]
         gap, grain = first.weights[k]
         of_spans = {name: one.span_relevance[k] for name, one in shown.items() if one.span_relevance is not None}
-        steps.append(
-            ReasoningStep(k + 1, time, candidates, round(gap, DIGITS), round(grain, DIGITS), _rounded(of_spans))
-        )
+        weights = round(gap, DIGITS), round(grain, DIGITS)
+        starts = start_spans(words, [(window, explanation.starts[k]) for window, explanation in windows], labels)
+        steps.append(ReasoningStep(k + 1, time, candidates, *weights, _rounded(of_spans), starts))
     relevance = {
         i: _rounded({name: found for name, one in shown.items() if (found := one.relevance[i]) is not None})
         for i in first.relevance

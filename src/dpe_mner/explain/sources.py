@@ -50,6 +50,11 @@ class SourceWeights:
         return [(name, getattr(self, key)) for grain in SOURCES.values() for key, name in grain.items()]
 
     @property
+    def both_kinds(self) -> bool:
+        """Whether a text made of the picture and the picture itself count."""
+        return self.y_ct + self.y_ft > 0 and self.y_c + self.y_f > 0
+
+    @property
     def any(self) -> bool:
         """Whether anything beside the text counts."""
         return self.coarse_present or self.fine_present

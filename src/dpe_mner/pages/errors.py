@@ -102,7 +102,7 @@ def error_page(analysis: ErrorAnalysis, *, fetch_urls: bool = False, most: int =
         kinds=KINDS,
         about=_ABOUT,
         verdicts={name: _VERDICTS[name] for name in VERDICTS},
-        total=_row("all", counts.total),
+        total=_row("all", counts.total, analysis.report.overall.f1),
         by_type=[_row(name, row, per_type.get(name)) for name, row in counts.by_type.items()],
         by_length=[_row(name, row) for name, row in counts.by_length.items() if row],
         by_seen=None if counts.by_seen is None else [_row(name, row) for name, row in counts.by_seen.items()],

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dpe_mner.data.words import Words, words_of
 from dpe_mner.explain.influence import LEAST_INFLUENCE
 from dpe_mner.explain.sources import SOURCES, SourceWeights, counting, idle, source_weights
+from dpe_mner.pages.arcs import Arc, Diagram, arc_diagram
 from dpe_mner.pages.html import Mark, render
 from dpe_mner.pages.picture import ShownPicture, shown_picture
 from dpe_mner.types import Entity, Grounding, Post, Prediction, ReasoningStep
 
 MOST_POSTS = 200  # on a page; with a picture each they make some ten megabytes
 _LONGEST_SIDE = 480  # pixels of a picture on the page
+_COLUMNS = {"broad": 100, "slim": 37}  # of text in a line, on a screen and on a phone
 _SURE = 0.5  # candidates that score less are drawn faint
 _NAMES = {
     "x_t": "words",
@@ -23,14 +26,23 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class ShownStep:
-    """A reasoning step as the page draws it."""
+    """A reasoning step as the page draws it.
 
-    number: int
-    time: int
-    marks: list[Mark]
+    Attributes:
+        step: As explained.
+        diagrams: Its spans as arcs, by the class of screens they fit: ``broad`` and ``slim``, or ``any``.
+        weights: Of the sources beside the text.
+        spans: It started from.
+        read: How many of those it read as an entity.
+        told: The diagram in words.
+    """
+
+    step: ReasoningStep
+    diagrams: Mapping[str, Diagram]
     weights: SourceWeights
-    planned: ReasoningStep
-    relevance: Mapping[str, float]
+    spans: int
+    read: int
+    told: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,19 @@ class ShownBox:
 
 @dataclass(frozen=True)
 class ShownPost:
-    """A post as the page draws it; ``idle`` names what was there and did not change the answer."""
+    """A post as the page draws it.
+
+    Attributes:
+        post: As the model read it.
+        prediction: The answer.
+        marks: Of its entities.
+        steps: How it came about.
+        boxes: In the picture.
+        picture: Reduced; None without one.
+        unread: Whether there is a picture of which the model read no features.
+        credit: Whose picture it is.
+        idle: Names what was there and did not change the answer.
+    """
 
     post: Post
     prediction: Prediction
@@ -58,6 +82,8 @@ class ShownPost:
     steps: list[ShownStep]
     boxes: list[ShownBox]
     picture: ShownPicture | None
+    unread: bool
+    credit: str
     idle: str
 
 
@@ -68,6 +94,7 @@ def explanation_page(
     title: str,
     total: int | None = None,
     fetch_urls: bool = False,
+    credits: Mapping[str, str] | None = None,
 ) -> str:
     """HTML of predictions made with ``explain=True``; nothing in it points outside the page.
 
@@ -77,8 +104,13 @@ def explanation_page(
         title: Heading of the page.
         total: Posts there were, when the page shows the first ones only.
         fetch_urls: Download pictures given as URLs.
+        credits: Whose picture it is, by the id of the post.
     """
-    shown = [_shown(post, prediction, fetch_urls) for post, prediction in zip(posts, predictions, strict=True)]
+    credits = credits or {}
+    shown = [
+        _shown(post, prediction, fetch_urls, credits.get(post.id, ""))
+        for post, prediction in zip(posts, predictions, strict=True)
+    ]
     return render(
         "reasoning.html.jinja",
         title=title,
@@ -89,7 +121,7 @@ def explanation_page(
     )
 
 
-def _shown(post: Post, prediction: Prediction, fetch_urls: bool) -> ShownPost:
+def _shown(post: Post, prediction: Prediction, fetch_urls: bool, credit: str) -> ShownPost:
     picture = None
     if post.image is not None:
         picture = shown_picture(post.image, longest_side=_LONGEST_SIDE, fetch_urls=fetch_urls)
@@ -97,9 +129,11 @@ def _shown(post: Post, prediction: Prediction, fetch_urls: bool) -> ShownPost:
         post=post,
         prediction=prediction,
         marks=[_mark(entity, note=str(number)) for number, entity in enumerate(prediction.entities, start=1)],
-        steps=_steps(prediction),
+        steps=_steps(words_of(post), prediction),
         boxes=_boxes(prediction.entities, prediction.grounding),
         picture=picture,
+        unread=picture is not None and not any(prediction.representations.get(key, False) for key in ("y_c", "y_f")),
+        credit=credit,
         idle=_enumerated(idle(prediction)),
     )
 
@@ -108,26 +142,51 @@ def _enumerated(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
-def _steps(prediction: Prediction) -> list[ShownStep]:
-    """Steps with their candidates; one that the step before did not have is marked as new."""
+def _steps(words: Words, prediction: Prediction) -> list[ShownStep]:
+    """Steps with their spans; a candidate that the step before did not have is marked as new."""
     steps: list[ShownStep] = []
     before: set[tuple[int, int, str]] | None = None
     counts = counting(prediction)
     for step in prediction.steps:
         now = {(entity.start, entity.end, entity.label) for entity in step.candidates}
-        marks = []
+        found = []
         for entity in step.candidates:
             new = before is not None and (entity.start, entity.end, entity.label) not in before
-            style = " ".join(["faint"] * (entity.score < _SURE) + ["new"] * new)
-            marks.append(_mark(entity, note=f"{entity.score:.2f}", style=style))
-        weights = source_weights(step, counts)
-        steps.append(ShownStep(step.step, step.time, marks, weights, step, step.span_relevance))
+            found.append(_arc(entity, new=new))
+        starts = [
+            Arc(first=start.word_start, last=start.word_end - 1, label=start.label, count=start.count)
+            for start in step.starts
+        ]
+        diagrams = {name: arc_diagram(words, found, starts, columns=wide) for name, wide in _COLUMNS.items()}
+        if diagrams["broad"] == diagrams["slim"]:
+            diagrams = {"any": diagrams["broad"]}
+        steps.append(
+            ShownStep(
+                step=step,
+                diagrams=diagrams,
+                weights=source_weights(step, counts),
+                spans=sum(start.count for start in step.starts),
+                read=sum(start.count for start in step.starts if start.label),
+                told=_enumerated([f"{entity.text} {entity.label} {entity.score:.2f}" for entity in step.candidates]),
+            )
+        )
         before = now
     return steps
 
 
-def _mark(entity: Entity, *, note: str, style: str = "") -> Mark:
-    return Mark(start=entity.start, end=entity.end, label=entity.label, note=note, style=style, rank=entity.score)
+def _arc(entity: Entity, *, new: bool) -> Arc:
+    return Arc(
+        first=entity.word_start,
+        last=entity.word_end - 1,
+        label=entity.label,
+        note=f"{entity.score:.2f}" + " new" * new,
+        style=" ".join(["faint"] * (entity.score < _SURE) + ["new"] * new),
+        rank=entity.score,
+    )
+
+
+def _mark(entity: Entity, *, note: str) -> Mark:
+    return Mark(start=entity.start, end=entity.end, label=entity.label, note=note, rank=entity.score)
 
 
 def _boxes(entities: Sequence[Entity], groundings: Sequence[Grounding]) -> list[ShownBox]:
