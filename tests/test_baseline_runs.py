@@ -170,7 +170,8 @@ def test_entities_too_long_for_a_span_are_told(recipe):
 
 
 @pytest.mark.parametrize(
-    ("kind", "hint"), [("bert-srf", "did you mean 'bert-crf'"), ("xyz", "known baselines: bilstm-crf, bert-tag, bert-crf")]
+    ("kind", "hint"),
+    [("bert-srf", "did you mean 'bert-crf'"), ("xyz", "known baselines: bilstm-crf, bert-tag, bert-crf")],
 )
 def test_an_unknown_kind_names_the_nearest(recipe, kind, hint):
     with pytest.raises(InputError, match=hint):

@@ -27,7 +27,11 @@ from dpe_mner.types import Post
 
 Kind = Literal["bilstm-crf", "bert-tag", "bert-crf", "bert-span"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_WITH_ENCODER: dict[str, type[BertTag | BertCrf | BertSpan]] = {"bert-tag": BertTag, "bert-crf": BertCrf, "bert-span": BertSpan}
+_WITH_ENCODER: dict[str, type[BertTag | BertCrf | BertSpan]] = {
+    "bert-tag": BertTag,
+    "bert-crf": BertCrf,
+    "bert-span": BertSpan,
+}
 
 
 class Description(Section):
