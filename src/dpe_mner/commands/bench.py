@@ -45,8 +45,8 @@ def bench(
         typer.Option(
             "--only",
             metavar="PART[,PART]",
-            help="cold_start, prediction, latency, scaling, phases, int8, paper_setting, pictures, memory, training; or "
-            "vision, by itself. May be repeated; prediction, latency, scaling and training if absent.",
+            help="cold_start, prediction, latency, scaling, phases, int8, paper_setting, pictures, memory, training; "
+            "or vision by itself. May be repeated; prediction, latency, scaling and training if absent.",
         ),
     ] = None,
     label_map: LabelMap = None,

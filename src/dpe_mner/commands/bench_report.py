@@ -110,7 +110,7 @@ def _int8(result: Mapping[str, Any]) -> list[RenderableType]:
 
 def _paper_setting(result: Mapping[str, Any]) -> list[RenderableType]:
     found = result["paper_setting"]
-    scores = _scores(found.get("f1")) + _scores(found.get("f1_calibrated"), " with its own threshold")
+    scores = _scores(found.get("f1"), " without a threshold") + _scores(found.get("f1_calibrated"), " with its own")
     return [f"the paper's setting takes {found['ratio_to_default']:.1f} times as long as the default{scores}"]
 
 
