@@ -20,7 +20,7 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode
 
 import dpe_mner
-from dpe_mner import DPEMNERModel, LabelledSpan, Post
+from dpe_mner import DPEMNERModel, InputError, LabelledSpan, Post
 from dpe_mner.bench.subject import encode_bare
 from dpe_mner.bench.workload import batches_of
 from dpe_mner.data.dataset import Dataset, load_dataset
@@ -295,4 +295,8 @@ def own_pictures(
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"studies: error: {error}", err=True)
+        raise SystemExit(2) from None
