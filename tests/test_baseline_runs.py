@@ -188,6 +188,11 @@ def test_a_missing_extra_says_what_to_install(recipe, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchcrf", None)
     with pytest.raises(InputError, match=r"pip install dpe-mner\[baselines\]"):
         train_baseline(recipe, "bert-crf", log=quiet)
+    training = recipe.training.model_copy(update={"epochs": 1})
+    assert (
+        train_baseline(recipe.model_copy(update={"training": training}), "bert-tag", log=quiet)["baseline"]
+        == "bert-tag"
+    )
 
 
 def test_what_is_no_baseline_is_not_loaded(tmp_path, recipe):
