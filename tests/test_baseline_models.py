@@ -159,6 +159,23 @@ def test_overlapping_gold_is_made_legal(tags):
     assert read_tags([names[t] for t in repaired]).spans == read_tags([names[t] for t in tags]).spans
 
 
+@torch.no_grad()
+def test_each_word_is_tagged_by_itself(built):
+    """Entities are those of reading the likeliest tags as a file's, with the score of the least certain one."""
+    baseline = built("bert-tag")
+    model = baseline.model.eval()
+    model.output.weight.mul_(20)  # so that all kinds of tags come up
+    words = [w for post in POSTS for w in post.words]
+    batch = words_batch(baseline, words, multiple=8)
+    scores = model.output(model.text_encoder(batch).x_t)[0, : len(words)].softmax(-1)
+    reading = read_tags([tag_names(len(LABELS) + 1)[t] for t in scores.argmax(-1).tolist()])
+    assert reading.orphans  # or the case of an inside tag that continues nothing would go untested
+    (rows,) = model.decode(batch)
+    assert [row[:3] for row in rows] == [(s.start, s.end - 1, int(s.label)) for s in reading.spans]
+    for first, last, _, score in rows:
+        assert score == pytest.approx(float(scores[first : last + 1].max(-1).values.min()), abs=6e-4)
+
+
 # --- spans
 
 
@@ -184,7 +201,7 @@ def test_decoded_spans_never_overlap_and_none_better_is_left_out(seed, words, lo
         assert sorted(row[:3] for row in rows) == sorted(greedy)
 
 
-# --- the three models
+# --- the four models
 
 
 @pytest.mark.parametrize("kind", KINDS)

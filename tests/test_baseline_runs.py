@@ -170,7 +170,8 @@ def test_entities_too_long_for_a_span_are_told(recipe):
 
 
 @pytest.mark.parametrize(
-    ("kind", "hint"), [("bert-srf", "did you mean 'bert-crf'"), ("xyz", "known baselines: bilstm-crf, bert-crf")]
+    ("kind", "hint"),
+    [("bert-srf", "did you mean 'bert-crf'"), ("xyz", "known baselines: bilstm-crf, bert-tag, bert-crf")],
 )
 def test_an_unknown_kind_names_the_nearest(recipe, kind, hint):
     with pytest.raises(InputError, match=hint):
@@ -187,6 +188,11 @@ def test_a_missing_extra_says_what_to_install(recipe, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchcrf", None)
     with pytest.raises(InputError, match=r"pip install dpe-mner\[baselines\]"):
         train_baseline(recipe, "bert-crf", log=quiet)
+    training = recipe.training.model_copy(update={"epochs": 1})
+    assert (
+        train_baseline(recipe.model_copy(update={"training": training}), "bert-tag", log=quiet)["baseline"]
+        == "bert-tag"
+    )
 
 
 def test_what_is_no_baseline_is_not_loaded(tmp_path, recipe):
@@ -262,7 +268,7 @@ def test_a_post_with_overlapping_gold_does_not_break_training(recipe, write):
     entities = [{"start": 0, "end": 3, "label": "PER"}, {"start": 1, "end": 2, "label": "LOC"}]
     write("train.jsonl", jsonl([{"id": "1", "words": ["a", "b", "c"], "entities": entities}]))
     data = recipe.data.model_copy(update={"train": "train.jsonl", "labels": LABELS})
-    for kind in ("bert-crf", "bert-span"):
+    for kind in ("bert-tag", "bert-crf", "bert-span"):
         output = f"{recipe.output}-{kind}"
         metrics = train_baseline(recipe.model_copy(update={"data": data, "output": output}), kind, log=quiet)
         assert all(entry["losses"]["entities"] < 1000 for entry in metrics["history"])

@@ -9,8 +9,10 @@ import torch
 from helpers import assert_refused, run
 
 from dpe_mner import InputError
+from dpe_mner.bench import calls, training
+from dpe_mner.bench.calls import AXES
 from dpe_mner.bench.clock import in_turns, percentile
-from dpe_mner.bench.speed import AXES, Bench
+from dpe_mner.bench.subject import Subject
 from dpe_mner.bench.workload import batches_of, posts_of_length, sample_posts, with_gold
 from dpe_mner.data.words import words_of
 
@@ -88,7 +90,7 @@ def test_training_is_measured_at_sixty_and_its_own_spans_and_leaves_the_model_as
     model.network.forward = lambda context, step, spans, beliefs: (
         seen.append(tuple(spans.shape)) or forward(context, step, spans, beliefs)
     )
-    found = Bench(model, sample_posts(4), repeats=1).training()
+    found = training.measure(Subject(model=model, posts=sample_posts(4), repeats=1))
     assert {shape[:2] for shape in seen} == {(32, 60), (32, settings.noise.spans)}
     assert found["train_ratio_to_encoder"] == found["train_ratios"]["step"] > 1
     assert model.settings == settings
@@ -102,7 +104,7 @@ def test_picture_tokens_are_as_many_as_asked_for_and_are_read(build):
     seen = []
     reason = model.reason
     model.reason = lambda batch: seen.append((len(batch), batch.coarse)) or reason(batch)
-    Bench(model, sample_posts(4), repeats=1)._call_of_size("picture_tokens", 9)()
+    calls.call_of_size(Subject(model=model, posts=sample_posts(4)), "picture_tokens", 9)()
     ((posts, coarse),) = seen
     assert coarse.features.shape == (posts, 9, model.settings.fusion.coarse_image_size)
     assert coarse.mask.all()
@@ -121,7 +123,7 @@ def test_wrong_numbers_are_one_line(arguments):
 
 def test_nothing_to_measure(build):
     with pytest.raises(InputError, match="no posts"):
-        Bench(build(), [])
+        Subject(model=build(), posts=[])
     assert_refused(run("bench", "missing.txt"), "missing.txt")
     assert_refused(run("bench", "--device", "nowhere", "--repeats", "1"), "nowhere")
     assert_refused(run("bench", "--dtype", "int3"), "float32, bfloat16, float16")

@@ -148,7 +148,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"transformers"
 
 
 def test_the_first_answer_needs_no_slow_import(checkpoint):
-    """Seconds each, which a user would wait for before the first answer (benchmarks/load_time.py)."""
+    """Seconds each, which a user would wait for before the first answer (dpe-mner bench --only cold_start)."""
     kind, model, folder = checkpoint
     command = [sys.executable, "-W", "ignore", "-c", WATCH, str(folder)]
     found, *seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

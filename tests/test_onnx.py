@@ -14,6 +14,7 @@ from helpers import assert_refused, run
 
 from dpe_mner import InputError, Post
 from dpe_mner.model import DPEMNERModel
+from dpe_mner.settings import Convention
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -28,13 +29,18 @@ SETTINGS = {
     "fusion": {"visual_neighbours": 1},
     "decision": {"threshold": 0.001},
 }
+CONVENTIONS = [Convention(name="all"), Convention(name="people", unannotated=("LOC", "ORG", "MISC"))]
 
 
 @pytest.fixture(scope="session")
 def original(encoders):
     encoder = encoders("bert-uncased")  # before the seed: building it draws numbers
     torch.manual_seed(2)
-    return DPEMNERModel.from_encoder(encoder, labels=LABELS, settings=settings_with(**SETTINGS)).eval()
+    model = DPEMNERModel.from_encoder(
+        encoder, labels=LABELS, settings=settings_with(**SETTINGS), conventions=CONVENTIONS
+    )
+    torch.nn.init.normal_(model.text_encoder.conventions.weight, std=2.0)  # it starts at zero, where both are one
+    return model.eval()
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +57,9 @@ def posts() -> list[Post]:
     for _ in range(60):
         caption = " ".join(drawn.choices(words, k=drawn.randint(1, 9))) if drawn.random() < 0.6 else None
         tags = drawn.choices(["person", "cup", "tie"], k=2) if drawn.random() < 0.5 else None
-        made.append(Post(words=drawn.choices(words, k=drawn.randint(1, 40)), caption=caption, tags=tags))
+        convention = drawn.choice([None, "all", "people"])
+        chosen = drawn.choices(words, k=drawn.randint(1, 40))
+        made.append(Post(words=chosen, caption=caption, tags=tags, convention=convention))
     return made
 
 
@@ -64,6 +72,18 @@ def test_the_same_entities_in_any_batch(original, folder):
     found = exported.predict(posts(), batch_size=64)
     assert sum(map(len, found)) > 20
     assert [exported.predict(post) for post in posts()[:10]] == found[:10]
+
+
+def test_conventions_are_exported(original, folder):
+    exported = OnnxModel(folder, threads=1)
+    assert exported.annotation_conventions == CONVENTIONS
+    for name in ("all", "people"):
+        found = [exported.predict(post, convention=name) for post in POSTS]
+        for one, other in zip(found, [original.predict(post, convention=name) for post in POSTS], strict=True):
+            assert [(e.start, e.end, e.label) for e in one] == [(e.start, e.end, e.label) for e in other]
+    assert {e.label for entities in found for e in entities} == {"PER"}
+    with pytest.raises(InputError, match="unknown"):
+        exported.predict("Kevin", convention="nobody")
 
 
 def test_texts_words_and_nothing(original, folder):

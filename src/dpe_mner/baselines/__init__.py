@@ -1,1 +1,1 @@
-"""The paper's text baselines, trained and scored as our own model is: BiLSTM-CRF, BERT-CRF, BERT-Span."""
+"""Text baselines, trained and scored as our own model is: the paper's BiLSTM-CRF, BERT-CRF, BERT-Span, and BERT-Tag."""

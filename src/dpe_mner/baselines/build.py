@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dpe_mner.baselines.bert_crf import BertCrf
+from dpe_mner.baselines.bert_tag import BertTag
 from dpe_mner.baselines.bilstm import BilstmCrf
 from dpe_mner.baselines.glove import read_glove
 from dpe_mner.baselines.network import Baseline, pretrained_text_encoder
@@ -24,8 +25,13 @@ from dpe_mner.representations.windows import WindowTokenizer, piece_limit
 from dpe_mner.settings import EncoderSettings, Section
 from dpe_mner.types import Post
 
-Kind = Literal["bilstm-crf", "bert-crf", "bert-span"]
+Kind = Literal["bilstm-crf", "bert-tag", "bert-crf", "bert-span"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_WITH_ENCODER: dict[str, type[BertTag | BertCrf | BertSpan]] = {
+    "bert-tag": BertTag,
+    "bert-crf": BertCrf,
+    "bert-span": BertSpan,
+}
 
 
 class Description(Section):
@@ -101,8 +107,8 @@ def new_baseline(description: Description, *, encoder: str, posts: Sequence[Post
 
 
 def with_encoder(description: Description, tokenizer: Any, text_encoder: TextEncoder) -> BuiltBaseline:
-    """BERT-CRF or BERT-Span around an encoder."""
-    make = BertCrf if description.kind == "bert-crf" else BertSpan
+    """BERT-Tag, BERT-CRF or BERT-Span around an encoder."""
+    make = _WITH_ENCODER[description.kind]
     model = make(text_encoder, classes=description.classes, settings=description.settings)
     limit = piece_limit(text_encoder.encoder.config)
     return BuiltBaseline(description, model, WindowTokenizer(tokenizer, description.encoder, max_pieces=limit))

@@ -70,13 +70,7 @@ class CrfHead(nn.Module):
             tags = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in found], batch_first=True)
             tags = nn.functional.pad(tags, (0, mask.shape[1] - tags.shape[1])).to(mask.device)
             certain = self._marginals(emissions, tags, mask).tolist()
-        return [
-            [
-                (first, last, label, round(min(max(min(sure[first : last + 1]), 0.0), 1.0), DIGITS))
-                for first, last, label in tag_spans(row)
-            ]
-            for row, sure in zip(found, certain, strict=True)
-        ]
+        return [tag_rows(row, sure) for row, sure in zip(found, certain, strict=True)]
 
     def _marginals(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Probability of each tag over all sequences. *Shape:* (B, M).
@@ -134,6 +128,19 @@ def begin_orphans(tags: Tensor) -> Tensor:
     before = nn.functional.pad(tags[:, :-1], (1, 0))
     orphan = (tags > 0) & (tags % 2 == 0) & (before != tags) & (before != tags - 1)
     return torch.where(orphan, tags - 1, tags)
+
+
+def tag_rows(tags: Sequence[int], certain: Sequence[float]) -> list[Row]:
+    """Entities of a legal tag sequence, by position. An entity scores what its least certain tag does.
+
+    Args:
+        tags: Of a post's words.
+        certain: Probability of each of them; more of them than tags do no harm.
+    """
+    return [
+        (first, last, label, round(min(max(min(certain[first : last + 1]), 0.0), 1.0), DIGITS))
+        for first, last, label in tag_spans(tags)
+    ]
 
 
 def tag_spans(tags: Sequence[int]) -> list[tuple[int, int, int]]:

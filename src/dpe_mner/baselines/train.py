@@ -39,7 +39,7 @@ def train_baseline(
     Args:
         recipe: A recipe of our model: its data, encoder, ``settings.encoder`` and ``training`` are used, captions and
             pictures are not.
-        kind: ``bilstm-crf``, ``bert-crf`` or ``bert-span``.
+        kind: ``bilstm-crf``, ``bert-tag``, ``bert-crf`` or ``bert-span``.
         settings: What the baseline has of its own.
         resume: Go on from the last finished epoch of an interrupted run; a finished one gives its metrics.
         log: Receives a line an epoch.

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from dpe_mner.commands.bench_vision import VISION, check_parts, measure_vision, vision_lines, vision_table
+from dpe_mner.commands.bench_report import show
+from dpe_mner.commands.bench_vision import measure_vision, vision_lines, vision_table
 from dpe_mner.commands.console import note
-from dpe_mner.commands.options import Device, Dtype, Images, Model, PictureModels, Quiet, VisualText, picture_models
+from dpe_mner.commands.evaluate import parse_label_map
+from dpe_mner.commands.options import (
+    Device,
+    Dtype,
+    Images,
+    LabelMap,
+    Model,
+    PictureModels,
+    Quiet,
+    VisualText,
+    picture_models,
+)
 from dpe_mner.commands.places import write_text
 from dpe_mner.errors import InputError
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +42,16 @@ def bench(
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the scaling table, log-log, as a PNG.")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="PART", help="prediction, latency, scaling, training or vision; repeatable."),
+        typer.Option(
+            "--only",
+            metavar="PART[,PART]",
+            help="cold_start, prediction, latency, scaling, phases, int8, paper_setting, pictures, memory, training; "
+            "or vision by itself. May be repeated; prediction, latency, scaling and training if absent.",
+        ),
+    ] = None,
+    label_map: LabelMap = None,
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", help="Of --only cold_start: folder that dpe-mner export wrote.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Of --only vision: how many, from 0.")] = 3,
     strategy: Annotated[
@@ -64,25 +82,32 @@ def bench(
 
     Example: dpe-mner bench --only training --repeats 5
 
+    Example: dpe-mner bench valid.txt --label-map OTHER=MISC --only int8,paper_setting
+
     Example: dpe-mner bench --only vision --seeds 3 --json vision.json
     """
     for name, value in (("--batch-size", batch_size), ("--repeats", repeats), ("--threads", threads)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
-    if plot is not None and only and "scaling" not in only:
-        raise InputError("--plot draws the scaling table; add --only scaling")
     from dpe_mner.data.dataset import load_dataset
 
-    posts = load_dataset(data, visual_text=visual_text).posts if data is not None else None
+    renamed, models = parse_label_map(label_map), picture_models(picture_model)
+    posts = None
+    if data is not None:
+        posts = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed).posts
     import torch
 
-    import dpe_mner
-    from dpe_mner.bench.speed import PARTS, Bench, default_posts
+    from dpe_mner.bench.parts import VISION, measure, named_parts
+    from dpe_mner.bench.subject import Subject
+    from dpe_mner.bench.workload import sample_posts
+    from dpe_mner.checkpoints.hub import bundled_folder
 
+    parts = named_parts(only)
+    if plot is not None and "scaling" not in parts:
+        raise InputError("--plot draws the scaling table; add --only scaling")
     if threads is not None:
         torch.set_num_threads(threads)
-    check_parts(only or ())
-    if only and VISION in only:
+    if VISION in parts:
         found = measure_vision(
             seeds=seeds,
             strategies=strategy,
@@ -90,22 +115,32 @@ def bench(
             labelled=labelled,
             model=model,
             images=images,
-            models=picture_models(picture_model),
+            models=models,
             output=output,
             log=lambda line: note(line, quiet=quiet),
         )
         _write(json_, found)
         _show_vision(found)
         return
-    loaded = dpe_mner.load(model, device=device, dtype="bfloat16" if bf16 else dtype)
-    measured = Bench(loaded, posts if posts is not None else default_posts(), batch_size=batch_size, repeats=repeats)
-    result = measured(only or PARTS, log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
+    import dpe_mner
+
+    subject = Subject(
+        model=dpe_mner.load(model, device=device, dtype="bfloat16" if bf16 else dtype),
+        posts=sample_posts(256) if posts is None else posts,
+        batch_size=batch_size,
+        repeats=repeats,
+        checkpoint=model or str(bundled_folder()),
+        onnx=onnx,
+        images=images,
+        picture_models=models,
+    )
+    result = measure(subject, parts, log=lambda line: note(line, quiet=quiet)) | {"model": model or "bundled"}
     _write(json_, result)
     if plot is not None:
         from dpe_mner.pages.scaling import plot_scaling
 
         plot_scaling(result["scaling_ms"], plot)
-    _show(result)
+    show(result)
 
 
 def _write(path: Path | None, result: dict[str, Any]) -> None:
@@ -120,53 +155,3 @@ def _show_vision(result: dict[str, Any]) -> None:
     console.print(vision_table(result))
     for line in vision_lines(result):
         console.print(line, highlight=False)
-
-
-def _show(result: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(f"{result['posts']} posts, {result['device']}, {result['dtype']}", highlight=False)
-    if "ratios" in result:
-        console.print(_prediction_table(result))
-        console.print(f"peak memory predicting: {result['peak_memory_mb']:.0f} MB")
-    if "latency_ms" in result:
-        latency = result["latency_ms"]
-        console.print(f"one post alone: {latency['p50']:.1f} ms (median), {latency['p99']:.1f} ms (99th percentile)")
-    if "scaling_ms" in result:
-        console.print(_scaling_table(result["scaling_ms"]))
-    if "train_ratios" in result:
-        ratios = result["train_ratios"]
-        console.print(
-            f"training step, batch 32, in times of the encoder's forward and backward: {ratios['one_pass']:.2f} with "
-            f"60 spans and one pass, {ratios['step']:.2f} with 60 spans and the model's own passes "
-            f"({result['train_posts_per_second']:.0f} posts/s), {ratios['own']:.2f} with its own spans and passes"
-        )
-        console.print(f"peak memory, training too: {result['train_peak_memory_mb']:.0f} MB")
-
-
-def _prediction_table(result: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("what")
-    table.add_column("posts/s", justify="right")
-    table.add_column("time, encoder = 1", justify="right")
-    names = {"encoder": "bare encoder, posts only", "encoder_all": "bare encoder, captions and tags too"}
-    for name, rate in result["posts_per_second"].items():
-        shown = names.get(name, f"predict, {name.replace('_', ' ')}")
-        table.add_row(
-            shown, f"{rate:.0f}", f"{result['ratios'][name]:.2f}", style="bold" if name == "default" else None
-        )
-    return table
-
-
-def _scaling_table(scaling: dict[str, dict[str, float]]) -> Table:
-    from rich.table import Table
-
-    table = Table(title="milliseconds a call, as one size grows", title_justify="left")
-    table.add_column("what grows")
-    table.add_column("size: time")
-    for axis, times in scaling.items():
-        table.add_row(axis.replace("_", " "), "   ".join(f"{size}: {ms:.0f}" for size, ms in times.items()))
-    return table

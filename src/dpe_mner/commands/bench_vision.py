@@ -6,29 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpe_mner.errors import InputError, nearest
+from dpe_mner.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-VISION = "vision"
 _PICTURES = ("--images", "--picture-model grid=", "--picture-model tags=")
-
-
-def check_parts(names: Sequence[str]) -> None:
-    """Refuse an unknown part, and vision beside parts that measure speed.
-
-    Raises:
-        InputError: Naming what there is.
-    """
-    from dpe_mner.bench.speed import PARTS
-
-    known = (*PARTS, VISION)
-    for name in names:
-        if name not in known:
-            raise InputError(f"bench: no part {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-    if VISION in names and len(names) > 1:
-        raise InputError("bench: --only vision measures no speed; run it by itself")
 
 
 def measure_vision(
