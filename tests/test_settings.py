@@ -18,7 +18,7 @@ from dpe_mner.checkpoints.removed import REMOVED, without_removed
 from dpe_mner.settings import Section, Settings
 from dpe_mner.training.recipe import load_recipe
 
-MOST = 61
+MOST = 63
 
 
 def keys() -> set[str]:

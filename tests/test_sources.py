@@ -257,7 +257,7 @@ def test_the_held_out_part_depends_on_the_text_alone(sources):
         ({"people": {"name": "all"}}, ["two are called 'all'"]),
         ({"people": {"hold_out": 0.0}}, ["'people'", "hold_out"]),
         ({"people": {"hold_out": 1e-9}}, ["'people'", "no validation post"]),
-        ({"people": {"label_map": {"person": "PER", "PER": "ORG"}}}, ["person", "PER", "ORG", "one step"]),
+        ({"people": {"label_map": {"person": "PER", "PER": "STAFF"}}}, ["person", "PER", "STAFF", "one step"]),
         ({"people": {"label_map": {"person": "LOC"}}}, ["person", "LOC", "unannotated"]),
         ({"people": {"unannotated": ["LOC", "PER", "ORG", "MISC"]}}, ["PER", "unannotated"]),
         ({"people": {"unannotated": ["person"], "label_map": {}}}, ["person", "unannotated"]),

@@ -337,6 +337,8 @@ def _describe(kind: type[Section], error: ValidationError) -> str:
         return f"{key}: {first['msg']}{shown}"
     fields = kind.model_fields
     for part in path[:-1]:
+        if part not in fields:  # a place in a list, whose sections the step before has found
+            continue
         options = (fields[part].annotation, *get_args(fields[part].annotation))  # X, or X of "X | None"
         fields = next((f for option in options if (f := getattr(option, "model_fields", None))), {})
     known = ", ".join(sorted(fields))

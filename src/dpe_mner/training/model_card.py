@@ -36,6 +36,7 @@ def model_card(recipe: Recipe, metrics: dict[str, Any]) -> str:
     sources = (["captions and tags from a file"] if metrics["visual_text"] else []) + list(metrics["pictures"])
     vision = f"with {', '.join(sources)}" if sources else "text only"
     training = recipe.training
+    error, held_out = (f"{metrics['reliability'][key]:.3f}" for key in ("error", "held_out_error"))
     return f"""---
 {header}---
 
@@ -82,10 +83,8 @@ training, dpe-mner {metrics["package_version"]}, torch {metrics["torch_version"]
 ## Limits
 
 * Trained on a few thousand short posts of one network, in English; other registers and languages are outside it.
-* Scores are calibrated on the validation posts (expected calibration error {metrics["reliability"]["error"]:.3f}, {
-        metrics["reliability"]["held_out_error"]:.3f
-    } where
-  each half of the entities is judged by the other half; `reliability.png`); on other posts they may say too much.
+* Scores are calibrated on the validation posts: expected calibration error {error}, and {held_out} where each half of
+  the entities is judged by the other half (`reliability.png`). On other posts they may say too much.
 * Captions come from a captioner and can be wrong; so can what the model makes of them.
 * People's names are found in what people wrote. Mind the rights of those named before storing or linking them.
 """
