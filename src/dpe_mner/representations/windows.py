@@ -111,7 +111,9 @@ class WindowTokenizer:
                     words=part,
                     owned=(own_from, own_to),
                     text=self._assemble(pieces[start:end]),
-                    characters=[character_codes(plain_word(w[:_LONGEST_WORD])) for w in part] if self.characters else [],
+                    characters=[character_codes(plain_word(w[:_LONGEST_WORD])) for w in part]
+                    if self.characters
+                    else [],
                     caption=caption,
                     tags=tags,
                 )
