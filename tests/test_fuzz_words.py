@@ -15,7 +15,8 @@ from dpe_mner.types import LabelledSpan, Post
 
 # What joins, parts, hides and prefixes, of every kind that the rules of annex 29 tell apart.
 HARD = (
-    "ab1_#.@ \t\n\r\u0085\u00a0\u3000\u2028\x00\x1c\u00ad\u200b\u200c\u200d\u200e\u2060\ufeff\u0301\u0903\u093f\u094d\u0e33"
+    "ab1_#.@ \t\n\r\u0085\u00a0\u3000\u2028\x00\x1c"
+    "\u00ad\u200b\u200c\u200d\u200e\u2060\ufeff\u0301\u0903\u093f\u094d\u0e33"
     "\ufe0f\ufe0e\u20e3\u0600\u06dd\u0d4e\U000110bd\u1100\u1161\u11a8가각東とﾊﾞー\u3099กကកᄀकक्षத்බ\u0dcaཀ་é𝐊Ｋ²½Ⓐ"
     "🇺🇸👩🏽❤🚀🏴\U000e0067\U000e007f\U0001f170©ℹ\ud800\udc00\ufffe\U0010ffff\u0378"
 )
