@@ -81,8 +81,7 @@ def checkpoint_tokenizer(folder: Path) -> Any:
         InputError: If there is none.
     """
     vocabulary, description = folder / VOCABULARY, folder / DESCRIPTION
-    if not any((folder / name).is_file() for name in (VOCABULARY, *_OTHERS)):
-        raise InputError(f"{folder}: no {VOCABULARY}; a checkpoint comes with its tokenizer")
+    refuse_without_vocabulary(folder)
     if not description.is_file():
         raise InputError(f"{folder}: no {DESCRIPTION}; a checkpoint comes with its tokenizer")
     if not vocabulary.is_file():
@@ -95,6 +94,16 @@ def checkpoint_tokenizer(folder: Path) -> Any:
     if tokenizer.pad_token_id is None:
         raise InputError(f"{description}: names no pad_token that {VOCABULARY} knows; the files do not belong together")
     return tokenizer
+
+
+def refuse_without_vocabulary(folder: Path) -> None:
+    """Refuse a folder in which transformers would find no piece, and go on with an empty vocabulary.
+
+    Raises:
+        InputError: Naming the file.
+    """
+    if not any((folder / name).is_file() for name in (VOCABULARY, *_OTHERS)):
+        raise InputError(f"{folder}: no {VOCABULARY}; a checkpoint comes with its tokenizer")
 
 
 def vocabulary_size(tokenizer: Any) -> int:
