@@ -219,7 +219,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(copy, build, monkeypatch, f
         monkeypatch.setattr(type(model.tokenizer.pretrained), "save_pretrained", fail)
     else:
         monkeypatch.setattr(type(model.config), "save_pretrained", fail)
-    with pytest.raises(InputError, match="cannot be written .No space left"):
+    with pytest.raises(InputError, match=r"cannot be written .No space left"):
         model.save_pretrained(copy)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
     with pytest.raises(InputError, match="cannot be written"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpe_mner.errors import InputError
 
@@ -88,7 +89,7 @@ def check_finite(path: Path) -> None:
         if kind not in _KINDS:
             continue
         reading, size, special = _KINDS[kind]
-        values = np.frombuffer(data[start + begin : start + end].tobytes(), dtype=reading)
+        values: NDArray[Any] = np.frombuffer(data[start + begin : start + end].tobytes(), dtype=reading)
         for first in range(0, len(values), _STRETCH):
             largest = int((values[first : first + _STRETCH] & size).max(initial=0))
             some = some or largest > 0
