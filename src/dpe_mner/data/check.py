@@ -130,7 +130,7 @@ def _pictures(data: Dataset, folder: Path | None) -> Iterator[Problem]:
 
 
 def _unreadable(path: Path) -> str | None:
-    if not path.exists():
+    if not os.path.exists(path):  # also where no file can have such a name
         return "missing"
     if not path.is_file():
         return "not a file"

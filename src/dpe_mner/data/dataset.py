@@ -100,7 +100,7 @@ PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 def picture_by_id(folder: Path, identifier: str) -> str:
     """The picture that is named after a post, as the Twitter2015 and Twitter2017 downloads name them."""
     candidates = [folder / f"{identifier}{ending}" for ending in PICTURE_ENDINGS]
-    return str(next((path for path in candidates if path.exists()), candidates[0]))
+    return str(next((path for path in candidates if os.path.exists(path)), candidates[0]))
 
 
 def complete(
