@@ -13,6 +13,8 @@ import re
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,17 +81,7 @@ def read_bytes(source: object, *, fetch_urls: bool = False) -> bytes:
     try:
         if kind == "data":
             return _content(str(name))
-        path = as_on_disk(path_of(str(name)) if kind == "file" else Path(name))
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise PictureError("is a folder, not a picture")
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError("is not a regular file")
-        if status.st_size == 0:
-            raise PictureError("is empty")
-        if status.st_size > MOST_BYTES:
-            raise PictureError(f"has {status.st_size / 2**20:.0f} MB; at most {MOST_BYTES >> 20} are read")
-        return path.read_bytes()
+        return _read_file(as_on_disk(path_of(str(name)) if kind == "file" else Path(name)))
     except FileNotFoundError:
         raise PictureError("no such file") from None
     except PermissionError:
@@ -98,6 +90,19 @@ def read_bytes(source: object, *, fetch_urls: bool = False) -> bytes:
         raise PictureError(f"cannot be read ({error.strerror or _line(error)})") from None
     except ValueError as error:
         raise PictureError(f"cannot be read ({_line(error)})") from None
+
+
+def _read_file(path: Path) -> bytes:
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError("is a folder, not a picture")
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError("is not a regular file")
+    if status.st_size == 0:
+        raise PictureError("is empty")
+    if status.st_size > MOST_BYTES:
+        raise PictureError(f"has {status.st_size / 2**20:.0f} MB; at most {MOST_BYTES >> 20} are read")
+    return path.read_bytes()
 
 
 def _content(address: str) -> bytes:
@@ -113,8 +118,8 @@ def open_picture(source: object, *, longest_side: int = 1024, fetch_urls: bool =
     """Open, check, turn upright and bring to RGB.
 
     Args:
-        source: Path, URL (also ``file://`` and ``data:``), bytes, ``PIL.Image.Image``, or array of shape (H, W), (H, W, 3) or (H, W, 4), uint8 or
-            floats from 0 to 1.
+        source: Path, URL (also ``file://`` and ``data:``), bytes, ``PIL.Image.Image``, or array of shape (H, W),
+            (H, W, 3) or (H, W, 4), uint8, uint16 or floats from 0 to 1.
         longest_side: Bigger pictures are reduced; big JPEGs are decoded at reduced size at once.
         fetch_urls: Download what starts with http; refused unless asked for.
 
@@ -203,9 +208,10 @@ def _finish(image: Image, key: str, longest_side: int, *, original: tuple[int, i
 
 
 def _upright(image: Image) -> Image:
-    """Turned as its EXIF says; where that is damaged, the picture counts and stays as it is."""
+    """A copy, turned as its EXIF says; where that is damaged, the picture counts and stays as it is."""
     try:
-        turn = image.getexif().get(_ORIENTATION)
+        with _quietly():
+            turn = image.getexif().get(_ORIENTATION)
     except Exception:  # Pillow raises as many kinds as there are ways to damage EXIF
         turn = None
     methods = pillow().Transpose
@@ -218,7 +224,7 @@ def _upright(image: Image) -> Image:
         7: methods.TRANSVERSE,
         8: methods.ROTATE_90,
     }.get(turn if isinstance(turn, int) else 1)
-    return image if method is None else image.transpose(method)
+    return image.copy() if method is None else image.transpose(method)
 
 
 def _to_rgb(image: Image) -> Image:
@@ -302,10 +308,16 @@ def _download(url: str, *, allowed: bool) -> bytes:
 
 def _open_quietly(data: bytes) -> Image:
     """Read the header. Pillow warns of large pictures there; ours is an error with a reason instead."""
-    with _filter_lock, warnings.catch_warnings():  # warning filters belong to the whole process
-        warnings.simplefilter("ignore")
+    with _quietly():
         image: Image = pillow().open(io.BytesIO(data))
         return image
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    with _filter_lock, warnings.catch_warnings():  # warning filters belong to the whole process
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _line(error: BaseException) -> str:
