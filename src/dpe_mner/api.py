@@ -88,7 +88,8 @@ def load(
     from dpe_mner.checkpoints.loading import load_checkpoint
     from dpe_mner.model import DPEMNERModel
 
-    model = load_checkpoint(DPEMNERModel, None if name is None else str(name), device=device, dtype=dtype)
+    place = os.fspath(name) if isinstance(name, os.PathLike) else name
+    model = load_checkpoint(DPEMNERModel, place, device=device, dtype=dtype)
     if int8:
         from dpe_mner.representations.quantize import quantize_int8
 
@@ -141,6 +142,10 @@ def evaluate(
     Raises:
         InputError: If the data are missing, unlabelled, or hold labels that the model does not know.
     """
+    if not isinstance(data, str | os.PathLike):
+        raise InputError(
+            f"evaluate reads a CoNLL or JSONL file, not {type(data).__name__}; write evaluate('valid.txt')"
+        )
     from dpe_mner.data.dataset import load_dataset
     from dpe_mner.data.gold import check_labels
     from dpe_mner.evaluation.answers import evaluate_posts, require_labels
@@ -181,6 +186,10 @@ def train(
     """
     from pathlib import Path
 
+    if not isinstance(recipe, str | os.PathLike):
+        raise InputError(f"train reads a recipe, not {type(recipe).__name__}; write train('recipe.yaml')")
+    if isinstance(overrides, str | Mapping):
+        raise InputError("overrides is a list of settings; write train(recipe, overrides=['training.epochs=3'])")
     given = [*overrides, *([f"output={os.fspath(output)}"] if output is not None else [])]
     try:
         from dpe_mner.training.recipe import load_recipe

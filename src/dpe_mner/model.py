@@ -37,6 +37,10 @@ from dpe_mner.representations.windows import WindowTokenizer, piece_limit
 from dpe_mner.settings import Convention, Section, Settings, changed_settings
 from dpe_mner.types import Post, Prediction
 
+# A process made by fork has none of the threads that PyTorch computes with, and would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 
 class DPEMNERModel(SavedModel, Predicts):
     """Decompose, prioritize and eliminate: named entities by iterative reasoning over spans.

@@ -6,6 +6,7 @@ was found in them is the same for all.
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from dpe_mner.types import Entity, ImageLike, Post, Prediction
 R = TypeVar("R")
 T = TypeVar("T")
 
+_EXAMPLES = {"steps": 1, "spans": 24, "seed": 0, "batch_size": 32}
 CHUNK = 2048  # posts sorted by length together; results come out in order after each chunk
 
 
@@ -47,10 +49,22 @@ class PredictionOptions:
     def __post_init__(self) -> None:
         for name, most in (("steps", 1000), ("spans", 4096), ("batch_size", 65536)):
             value = getattr(self, name)
-            if value is not None and not 1 <= value <= most:
+            if value is not None and not 1 <= self._whole(name) <= most:
                 raise InputError(f"{name} must be from 1 to {most}, got {value}")
-        if not 0 <= self.seed < 2**63:
+        if not 0 <= self._whole("seed") < 2**63:
             raise InputError(f"seed must be a whole number from 0, got {self.seed}")
+
+    def _whole(self, name: str) -> int:
+        """A whole number of any kind, kept as an int."""
+        value = getattr(self, name)
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            object.__setattr__(self, name, operator.index(value))
+        except TypeError:
+            shown = str(value)[:40]
+            raise InputError(f"{name} must be a whole number, got {shown!r}; write {name}={_EXAMPLES[name]}") from None
+        return int(value)
 
 
 def chunks(posts: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

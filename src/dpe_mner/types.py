@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
+
+from dpe_mner.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +39,11 @@ class Post:
         entities: Gold entities; None when the post is unlabelled.
         convention: Annotation convention to answer by, of a model that knows several; its first when not given.
         line: Its first line in the file it was read from, 0 if none.
+
+    Tags may be one string, parted by commas; words, tags and entities anything in order: a tuple, an array, a Series.
+
+    Raises:
+        InputError: If a part is of another kind, with the call to make.
     """
 
     id: str = ""
@@ -51,7 +58,73 @@ class Post:
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.words is None):
-            raise ValueError("a post has either text or words, not both and not neither")
+            raise InputError("a post has either text or words, not both and not neither: Post(text='Kevin in Paris')")
+        if self.text is not None and not isinstance(self.text, str):
+            raise InputError(f"text is one string, not {_kind(self.text)}: Post(text='Kevin in Paris')")
+        if self.caption is not None and not isinstance(self.caption, str):
+            raise InputError(f"caption is one string, not {_kind(self.caption)}: Post(text='...', caption='a man')")
+        if isinstance(self.words, str):
+            raise InputError("words is a list of words, not a text: Post(words=['Kevin', 'wins']) or Post(text='...')")
+        for name, values in (("id", self.id), ("words", self.words), ("tags", self.tags), ("entities", self.entities)):
+            object.__setattr__(self, name, _BROUGHT[name](values))
+
+
+def _name(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float | Mapping | list | tuple | set | bytes):
+        raise InputError(f"id is a name, not {_kind(value)}: Post(id='7', text='...')")
+    return "" if value is None else str(value)
+
+
+def _strings(values: object, what: str, call: str) -> Sequence[str] | None:
+    """A list or tuple as given, anything else in order as a tuple."""
+    if values is None:
+        return None
+    if not isinstance(values, Iterable) or isinstance(values, bytes | bytearray | Mapping | set | frozenset):
+        raise InputError(f"{what} is a list of strings, not {_kind(values)}: {call}")
+    brought = values if isinstance(values, list | tuple) else tuple(_items(values, what, call))
+    for value in brought:
+        if not isinstance(value, str):
+            raise InputError(f"{what} is a list of strings, and holds {_kind(value)}: {call}")
+    return brought
+
+
+def _items(values: Iterable[Any], what: str, call: str) -> Iterable[Any]:
+    try:
+        return iter(values)
+    except TypeError:  # an array of no dimension says it can be iterated over
+        raise InputError(f"{what} is a list of strings, not {_kind(values)}: {call}") from None
+
+
+def _tags(values: object) -> Sequence[str] | None:
+    if isinstance(values, str):  # as the command line takes them
+        return tuple(tag.strip() for tag in values.split(",") if tag.strip())
+    return _strings(values, "tags", "Post(text='...', tags=['person', 'ball'])")
+
+
+def _words(values: object) -> Sequence[str] | None:
+    return _strings(values, "words", "Post(words=['Kevin', 'wins'])")
+
+
+def _entities(values: object) -> Sequence[LabelledSpan] | None:
+    if values is None:
+        return None
+    call = "Post(text='...', entities=[LabelledSpan(start=0, end=5, label='PER')])"
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping | LabelledSpan):
+        raise InputError(f"entities is a list of LabelledSpan, not {_kind(values)}: {call}")
+    brought = values if isinstance(values, list | tuple) else tuple(values)
+    for value in brought:
+        if not isinstance(value, LabelledSpan):
+            raise InputError(f"entities is a list of LabelledSpan, and holds {_kind(value)}: {call}")
+    return brought
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+_BROUGHT: dict[str, Callable[[Any], Any]] = {"id": _name, "words": _words, "tags": _tags, "entities": _entities}
 
 
 @dataclass(frozen=True)

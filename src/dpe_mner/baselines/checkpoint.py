@@ -14,10 +14,11 @@ from transformers import AutoConfig
 from dpe_mner.baselines.build import BuiltBaseline, Description, with_encoder, with_words
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.checkpoints.removed import without_removed
+from dpe_mner.checkpoints.saved import refuse_not_finite
 from dpe_mner.errors import InputError
 from dpe_mner.representations.encoders import new_encoder
 from dpe_mner.representations.text import TextEncoder
-from dpe_mner.representations.tokenizer import load_tokenizer
+from dpe_mner.representations.tokenizer import check_vocabulary, load_tokenizer, refuse_without_vocabulary
 from dpe_mner.settings import parse_section
 from dpe_mner.training.folder import write_whole
 
@@ -61,7 +62,9 @@ def load_weights(model: Baseline, folder: Path) -> None:
     """
     path = folder / WEIGHTS
     try:
-        model.load_state_dict(load_file(path))
+        weights = load_file(path)
+        refuse_not_finite(weights, path)
+        model.load_state_dict(weights)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (SafetensorError, RuntimeError) as error:
@@ -80,9 +83,12 @@ def load_baseline(folder: str | os.PathLike[str]) -> BuiltBaseline:
     """
     root = Path(folder)
     description = _read_description(root)
+    refuse_without_vocabulary(root)
     tokenizer = load_tokenizer(str(root))
     if description.has_encoder:
-        text_encoder = TextEncoder(new_encoder(AutoConfig.from_pretrained(str(root))), description.encoder)
+        encoder = AutoConfig.from_pretrained(str(root))
+        check_vocabulary(tokenizer, root, size=None, rows=getattr(encoder, "vocab_size", None))
+        text_encoder = TextEncoder(new_encoder(encoder), description.encoder)
         baseline = with_encoder(description, tokenizer, text_encoder)
     else:
         baseline = with_words(description, tokenizer, torch.zeros(len(tokenizer), dtype=torch.bool))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpe_mner.checkpoints.removed import without_removed
+from dpe_mner.checkpoints.whole import read_json
 from dpe_mner.errors import InputError, nearest
 from dpe_mner.settings import Convention, Settings, parse_section
 from dpe_mner.version import __version__
@@ -44,6 +45,8 @@ class DPEMNERConfig:
         conventions: Annotation conventions that the model tells apart, the default first; none when it was trained on
             one corpus.
         package_version: Version of dpe-mner that wrote the checkpoint.
+        vocabulary_size: Pieces the tokenizer knows, added ones included, which is how a checkpoint tells its own from
+            another; None if it was not written.
 
     Raises:
         InputError: If labels or conventions repeat.
@@ -56,9 +59,11 @@ class DPEMNERConfig:
     labels: list[str] = field(default_factory=lambda: list(DEFAULT_LABELS))
     conventions: list[Convention] = field(default_factory=list)
     package_version: str = __version__
+    vocabulary_size: int | None = None
 
     def __post_init__(self) -> None:
-        if len(set(self.labels)) != len(self.labels) or not self.labels:
+        named = isinstance(self.labels, list) and all(isinstance(label, str) for label in self.labels)
+        if not named or len(set(self.labels)) != len(self.labels) or not self.labels:
             raise InputError(f"config.json: labels must be a list of distinct names, got {self.labels}")
         names = [convention.name for convention in self.conventions]
         if len(set(names)) != len(names):
@@ -81,6 +86,8 @@ class DPEMNERConfig:
         own = {field.name for field in fields(cls)}
         for key in values.keys() - own - _OTHERS:
             raise InputError(f"{where}: unknown key {key!r}{nearest(key, own)}; known keys: {', '.join(sorted(own))}")
+        if not isinstance(values.get("encoder", {}), Mapping):
+            raise InputError(f"{where}: encoder must be the text encoder's configuration")
         given = {key: value for key, value in values.items() if key in own and value is not None}
         sections = given.get("settings", {})
         if not isinstance(sections, Mapping):
@@ -109,17 +116,15 @@ class DPEMNERConfig:
         path = checkpoint_folder(name, weights=False, **where) / CONFIG
         if not path.is_file():
             raise InputError(f"{name}: no config.json; give a folder written by 'dpe-mner train'")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
-        return cls.from_dict(values if isinstance(values, dict) else {}, where=str(path))
+        return cls.from_dict(read_json(path), where=str(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Content of ``config.json``."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["settings"] = self.settings.model_dump()
         values["conventions"] = [convention.model_dump(mode="json") for convention in self.conventions]
+        if self.vocabulary_size is None:
+            del values["vocabulary_size"]
         return {"architectures": ["DPEMNERModel"], "dtype": "float32", "model_type": self.model_type, **values}
 
     def to_json_string(self) -> str:

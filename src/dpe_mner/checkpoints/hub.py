@@ -48,6 +48,8 @@ def checkpoint_folder(
     Raises:
         InputError: If there is no such folder or repository.
     """
+    if not isinstance(name, str | os.PathLike) or not str(name):
+        raise InputError(f"a checkpoint is a folder or a hub id, not {str(name)[:40]!r}; e.g. load('runs/mine')")
     path, text = Path(name), str(name)
     if path.is_dir():
         return path

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from dpe_mner.checkpoints.hub import bundled_folder
 from dpe_mner.checkpoints.saved import SavedModel
@@ -35,7 +36,7 @@ def load_checkpoint(kind: type[M], name: str | None, *, device: str | None = Non
         model = kind.from_pretrained(folder)
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # damaged files and foreign configurations fail in as many ways as there are
         raise InputError(f"{folder}: cannot be loaded ({_first_line(error)})") from None
     try:
         return model.to(device or "cpu", getattr(torch, dtype)).eval()
@@ -51,8 +52,14 @@ def save_checkpoint(model: SavedModel, folder: str | Path, *, half: bool = False
         folder: Created if needed.
         half: Store float16 weights; they are loaded as float32.
     """
-    weights = {k: v.to(torch.float16) if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
+    weights = {k: _half(v) if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=weights)
+
+
+def _half(weight: Tensor) -> Tensor:
+    """In float16, unless it holds numbers too large for that."""
+    halved = weight.to(torch.float16)
+    return halved if bool(torch.isfinite(halved).all()) else weight
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,11 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dpe_mner.checkpoints.config import DPEMNERConfig
+from dpe_mner.checkpoints.config import CONFIG, DPEMNERConfig
 from dpe_mner.checkpoints.hub import checkpoint_folder, upload
+from dpe_mner.checkpoints.whole import read_json, replaced_together
 from dpe_mner.errors import InputError
 from dpe_mner.representations.encoders import quick_encoder
-from dpe_mner.representations.tokenizer import checkpoint_tokenizer
+from dpe_mner.representations.tokenizer import check_vocabulary, checkpoint_tokenizer, vocabulary_size
 from dpe_mner.representations.windows import WindowTokenizer
 
 _DRAWING = frozenset({Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_})
@@ -68,14 +70,22 @@ class SavedModel(nn.Module):
         """
         folder = checkpoint_folder(name, **where)
         config = DPEMNERConfig.from_pretrained(folder)
+        tokenizer = checkpoint_tokenizer(folder)
+        check_vocabulary(tokenizer, folder, size=config.vocabulary_size, rows=config.encoder.get("vocab_size"))
         weights = read_weights(folder)
-        with torch.random.fork_rng(devices=[]), WithoutDrawing():
-            model = cls(config, quick_encoder(config.encoder))
+        try:
+            with torch.random.fork_rng(devices=[]), WithoutDrawing():
+                model = cls(config, quick_encoder(config.encoder))
+        except InputError:
+            raise
+        except Exception as error:  # what a configuration can have wrong is without end
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{folder / CONFIG}: describes no model ({reason[:200]})") from None
         _refuse_others(weights, model.state_dict(), folder)
         # Copies: a mapped file must not change below a model that is saved to where it came from.
         values = {k: v.to(dtype if v.is_floating_point() else v.dtype, copy=True) for k, v in weights.items()}
         model.load_state_dict(values, assign=True)
-        model.attach_tokenizer(checkpoint_tokenizer(folder))
+        model.attach_tokenizer(tokenizer)
         card = folder / CARD
         model.model_card = card.read_text(encoding="utf-8") if card.is_file() else None
         return model.eval()
@@ -89,22 +99,31 @@ class SavedModel(nn.Module):
     ) -> None:
         """Write config, weights (safetensors), tokenizer, and the model card the model was loaded with.
 
+        A folder that is there already keeps its checkpoint until the new one is written whole.
+
         Args:
             folder: Created if needed.
             state_dict: Weights to write instead of the model's own.
             max_shard_size: Larger weights are spread over several files.
+
+        Raises:
+            InputError: If the folder cannot be written, or the weights cannot be loaded again: int8 ones, or NaN.
         """
         from huggingface_hub import save_torch_state_dict
 
-        root = Path(folder)
-        root.mkdir(parents=True, exist_ok=True)
-        self.config.save_pretrained(root)
         weights = dict(self.state_dict() if state_dict is None else state_dict)
-        save_torch_state_dict(weights, root, max_shard_size=max_shard_size)
+        _refuse_unusable(weights, folder)
+        config, stale = self.config, [WEIGHTS, INDEX, "model-*-of-*.safetensors"]
         if self.tokenizer is not None:
-            self.tokenizer.pretrained.save_pretrained(root)
-        if self.model_card is not None:
-            (root / CARD).write_text(self.model_card, encoding="utf-8")
+            config = replace(config, vocabulary_size=vocabulary_size(self.tokenizer.pretrained))
+            stale += ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
+        with replaced_together(Path(folder), last=CONFIG, stale=stale) as part:
+            save_torch_state_dict(weights, part, max_shard_size=max_shard_size)
+            if self.tokenizer is not None:
+                self.tokenizer.pretrained.save_pretrained(part)
+            if self.model_card is not None:
+                (part / CARD).write_text(self.model_card, encoding="utf-8")
+            config.save_pretrained(part)
 
     def push_to_hub(
         self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None, **commit: Any
@@ -146,23 +165,62 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     index = folder / INDEX
     names = [WEIGHTS]
     if index.is_file() and not (folder / WEIGHTS).is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        placed = read_json(index).get("weight_map")
+        if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
+            raise InputError(f"{index}: has no weight_map of weights to files; fetch or copy the folder anew")
+        names = sorted(set(placed.values()))
     weights: dict[str, Tensor] = {}
     for name in names:
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name}")
         try:
             weights |= load_file(folder / name)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise InputError(f"{folder / name}: truncated or not a weights file ({error})") from None
+    refuse_not_finite(weights, folder)
     return weights
+
+
+def refuse_not_finite(weights: Mapping[str, Tensor], where: str | os.PathLike[str]) -> None:
+    """Refuse weights that hold NaN or infinity, or nothing but zeros.
+
+    Args:
+        weights: By name.
+        where: Named in the error.
+
+    Raises:
+        InputError: Naming the first of them.
+    """
+    some = False
+    for name, weight in weights.items():
+        if not weight.is_floating_point() or not weight.numel():
+            continue
+        low, high = (float(end) for end in weight.detach().aminmax())  # NaN if there is one anywhere
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise InputError(f"{os.fspath(where)}: {name} holds values that are no numbers (NaN or infinite)")
+        some = some or low != 0 or high != 0
+    if weights and not some:
+        raise InputError(f"{os.fspath(where)}: all weights are zero; the file is damaged")
+
+
+def _refuse_unusable(weights: Mapping[str, Any], folder: str | os.PathLike[str]) -> None:
+    if any(not isinstance(weight, Tensor) or weight.is_quantized for weight in weights.values()):
+        raise InputError(
+            f"{os.fspath(folder)}: not saved; an int8 model cannot be: save it as it was loaded, without int8"
+        )
+    refuse_not_finite(weights, f"{os.fspath(folder)}: not saved")
 
 
 def _refuse_others(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], folder: Path) -> None:
     kinds = {
         "missing": sorted(expected.keys() - weights.keys()),
         "unexpected": sorted(weights.keys() - expected.keys()),
-        "mismatched": sorted(k for k in expected.keys() & weights.keys() if expected[k].shape != weights[k].shape),
+        "mismatched": sorted(
+            k
+            for k in expected.keys() & weights.keys()
+            if expected[k].shape != weights[k].shape
+            or expected[k].is_floating_point() != weights[k].is_floating_point()
+        ),
     }
     for kind, names in kinds.items():
         if names:

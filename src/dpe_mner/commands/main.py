@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -43,6 +44,10 @@ def _root(
 
 def main() -> None:
     """Run the command line; exit 0 done, 2 wrong usage or bad input, 1 a fault of ours."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name in a file may hold half a surrogate pair, which UTF-8 cannot; it is shown as \ud83d.
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") == "utf8":
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except InputError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from dpe_mner.commands.options import (
 )
 from dpe_mner.commands.places import check_place, write_text
 from dpe_mner.data.dataset import complete, read_posts
-from dpe_mner.data.jsonl import read_visual_text
+from dpe_mner.data.jsonl import json_line, read_visual_text
 from dpe_mner.data.source import Problem
 from dpe_mner.errors import InputError
 from dpe_mner.types import Post, Prediction
@@ -119,7 +118,7 @@ def predict(
             _show(next(iter(results)))
         else:
             for result in results:
-                stream.write(json.dumps(result.as_dict(explain=explained), ensure_ascii=False) + "\n")
+                stream.write(json_line(result.as_dict(explain=explained)))
     if paged is not None and html is not None:
         write_text(html, paged.html(title="DPE-MNER: how the entities of each post came about", fetch_urls=fetch_urls))
         first = f" of the first {paged.most}" if paged.total > paged.most else ""

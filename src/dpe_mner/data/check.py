@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dpe_mner.data.addresses import address_kind, as_on_disk, path_of
 from dpe_mner.data.dataset import Dataset, load_dataset, picture_by_id
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.jsonl import read_visual_text
@@ -119,10 +120,17 @@ def _orphan_visual_text(data: Dataset, visual_text: str | os.PathLike[str]) -> I
 
 def _pictures(data: Dataset, folder: Path | None) -> Iterator[Problem]:
     for post in data.posts:
-        path = Path(str(post.image)) if post.image is not None else None
+        kind = address_kind(post.image)
+        if kind in ("web", "data"):
+            continue
+        try:
+            path = path_of(str(post.image)) if kind == "file" else Path(str(post.image)) if post.image else None
+        except ValueError as error:
+            yield _at(data, post, "picture", str(error))
+            continue
         if path is None and folder is not None:
             path = Path(picture_by_id(folder, post.id))
-        if path is None or str(path).startswith(("http:", "https:")):
+        if path is None:
             continue
         reason = _unreadable(path)
         if reason is not None:
@@ -130,7 +138,8 @@ def _pictures(data: Dataset, folder: Path | None) -> Iterator[Problem]:
 
 
 def _unreadable(path: Path) -> str | None:
-    if not path.exists():
+    path = as_on_disk(path)
+    if not os.path.exists(path):  # also where no file can have such a name
         return "missing"
     if not path.is_file():
         return "not a file"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dpe_mner.data.addresses import address_kind
 from dpe_mner.data.conll import read_conll
 from dpe_mner.data.jsonl import VisualText, read_posts_jsonl, read_visual_text
 from dpe_mner.data.source import Problem
@@ -94,13 +95,14 @@ def file_sha256(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
+_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".jfif", ".tif", ".tiff", ".avif", ".heic")
+PICTURE_ENDINGS = (*_ENDINGS, *(ending.upper() for ending in _ENDINGS))
 
 
 def picture_by_id(folder: Path, identifier: str) -> str:
     """The picture that is named after a post, as the Twitter2015 and Twitter2017 downloads name them."""
     candidates = [folder / f"{identifier}{ending}" for ending in PICTURE_ENDINGS]
-    return str(next((path for path in candidates if path.exists()), candidates[0]))
+    return str(next((path for path in candidates if os.path.exists(path)), candidates[0]))
 
 
 def complete(
@@ -127,7 +129,7 @@ def complete(
             LabelledSpan(start=e.start, end=e.end, label=label_map.get(e.label, e.label)) for e in entities
         )
     image = post.image
-    if isinstance(image, str | os.PathLike) and not str(image).startswith(("http://", "https://")):
+    if isinstance(image, str | os.PathLike) and address_kind(image) is None:
         image = str(folder / image)
     if image is None and by_id:
         image = picture_by_id(folder, post.id)

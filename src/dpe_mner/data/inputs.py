@@ -14,6 +14,7 @@ from dpe_mner.types import ImageLike, Post
 PostLike = str | Sequence[str] | Post
 """One of several posts: a text, a list of words, or a Post."""
 T = TypeVar("T")
+_WANTED = "a post is a text or a Post, several are a list of those"
 _PATIENCE = 2.0  # seconds of work before a bar appears
 
 
@@ -37,17 +38,34 @@ def as_posts(
                 one,
                 image=image if image is not None else one.image,
                 caption=caption if caption is not None else one.caption,
-                tags=tuple(tags) if tags is not None else one.tags,
+                tags=tags if tags is not None else one.tags,
             )
         return [one], True
+    posts = _several(post)
     if given:
         raise InputError(
             "image, caption and tags belong to one post, a text or Post(words=[...]); give each of several its own Post"
         )
-    if not isinstance(post, Iterable) or isinstance(post, bytes | Mapping):
-        raise InputError(f"a post is a text or a Post, several are a list of those, not {type(post).__name__}")
-    posts = (_one(item) for item in post)
     return (list(posts) if isinstance(post, Sized) else posts), False
+
+
+def _several(post: object) -> Iterator[Post]:
+    kind = type(post).__name__
+    if isinstance(post, Mapping):
+        raise InputError(f"{_WANTED}, not a {kind}; write predict(Post(text=..., caption=..., tags=[...]))")
+    if hasattr(post, "columns") or hasattr(post, "column_names"):  # of pandas, polars, pyarrow, datasets
+        raise InputError(f"a {kind} is a table; give the column with the texts: predict(list(table['text']))")
+    if isinstance(post, set | frozenset):
+        raise InputError(f"a {kind} has no order that answers could follow; write predict(list(texts))")
+    if isinstance(post, bytes | bytearray | memoryview):
+        raise InputError(f"a post is a text, not {kind}; write predict(data.decode('utf-8'))")
+    if not isinstance(post, Iterable):
+        raise InputError(f"{_WANTED}, not {kind}; write predict('Kevin in Paris') or predict(['a text', 'another'])")
+    try:
+        items = iter(post)
+    except TypeError:  # an array of no dimension
+        raise InputError(f"{_WANTED}, not a {kind} without a length; write predict(str(text))") from None
+    return map(_one, items)
 
 
 def _one(item: object) -> Post:
@@ -55,9 +73,25 @@ def _one(item: object) -> Post:
         return item
     if isinstance(item, str):
         return Post(text=item)
-    if isinstance(item, Sequence) and not isinstance(item, bytes) and all(isinstance(word, str) for word in item):
-        return Post(words=tuple(item))
-    raise InputError(f"a post is a text, a list of words or a Post, not {type(item).__name__}")
+    kind = type(item).__name__
+    if isinstance(item, Mapping):
+        raise InputError(
+            f"a post is a text, a list of words or a Post, not a {kind}; "
+            "write predict([Post(text=row['text']) for row in rows])"
+        )
+    if isinstance(item, bytes | bytearray | memoryview):
+        raise InputError(f"a post is a text, not {kind}; write predict([data.decode('utf-8') for data in texts])")
+    if isinstance(item, Iterable) and not isinstance(item, set | frozenset) and not hasattr(item, "columns"):
+        try:
+            return Post(words=tuple(item))
+        except TypeError:  # an array of no dimension
+            pass
+        except InputError as error:
+            raise InputError(f"a post is a text, a list of words or a Post; {error}") from None
+    hint = "; leave out what is missing" if item is None or item != item else ""
+    raise InputError(
+        f"a post is a text, a list of words or a Post, not {kind}{hint}; write predict(['a text', 'another'])"
+    )
 
 
 def with_progress(results: Iterable[T], posts: Iterable[Post], *, quiet: bool = False) -> Iterator[T]:

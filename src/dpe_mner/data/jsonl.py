@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from dpe_mner.data.source import Problem, open_lines
 from dpe_mner.types import LabelledSpan, Post
+
+_ESCAPED = re.compile("[\u0085\u2028\u2029\ud800-\udfff]")
+_MOST_DIGITS = 640  # the least limit that Python can be set to
+_MOST_SHOWN = 200  # characters of bad input in a message
 
 
 def read_objects(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -19,8 +25,8 @@ def read_objects(path: str | os.PathLike[str], problems: list[Problem]) -> Itera
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            value = json.loads(line, parse_int=_whole_number)
+        except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", "nested too deeply")
             problems.append(Problem(name, number, "bad-json", f"not valid JSON ({reason}); the line is skipped"))
             continue
@@ -28,6 +34,21 @@ def read_objects(path: str | os.PathLike[str], problems: list[Problem]) -> Itera
             problems.append(Problem(name, number, "bad-json", "not a JSON object; the line is skipped"))
             continue
         yield number, value
+
+
+def json_line(value: object) -> str:
+    """A value as one line of JSON that can be written as UTF-8.
+
+    Half a surrogate pair is escaped, so that a reader gets the characters back that a post came with; line separators
+    of Unicode too, for those who split a file at them.
+    """
+    line = json.dumps(value, ensure_ascii=False)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", line) + "\n"
+
+
+def _whole_number(digits: str) -> int | Decimal:
+    """A number of thousands of digits, which Python refuses to read as an int, costs its line at most."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else Decimal(digits)
 
 
 def read_posts_jsonl(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[Post]:
@@ -68,10 +89,13 @@ def post_from_object(value: dict[str, Any], *, default_id: str = "") -> Post:
     for key, entry in (("caption", caption), ("image", image), ("convention", convention)):
         if entry is not None and not isinstance(entry, str):
             raise ValueError(f"{key!r} must be a string")
+    identifier = value.get("id")
+    if isinstance(identifier, bool | list | dict) or identifier != identifier:
+        raise ValueError("'id' must be a string or a number")
     entities = value.get("entities")
     limit = len(text) if text is not None else len(words or ())
     return Post(
-        id=str(value.get("id", default_id)),
+        id=default_id if identifier is None else str(identifier),
         text=text,
         words=tuple(words) if words is not None else None,
         image=image,
@@ -91,11 +115,12 @@ def _listed(entities: object) -> list[Any]:
 def _entity(entry: object, limit: int) -> LabelledSpan:
     if not isinstance(entry, dict):
         raise ValueError("an entity must be an object with start, end and label")
+    shown = str(entry)[:_MOST_SHOWN]
     start, end, label = entry.get("start"), entry.get("end"), entry.get("label")
     if not isinstance(label, str) or not label:
-        raise ValueError(f"entity {entry}: 'label' must be a string")
+        raise ValueError(f"entity {shown}: 'label' must be a string")
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= limit:
-        raise ValueError(f"entity {entry}: needs 0 <= start < end <= {limit}")
+        raise ValueError(f"entity {shown}: needs 0 <= start < end <= {limit}")
     return LabelledSpan(start=start, end=end, label=label)
 
 

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpe_mner.checkpoints.whole import file_hashes, replaced_together
 from dpe_mner.diffusion.noise import starting_noise
 from dpe_mner.errors import InputError
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.onnx.graph import INPUTS, OUTPUTS, PredictorGraph
-from dpe_mner.onnx.runtime import FORMAT, OnnxModel
+from dpe_mner.onnx.runtime import CARD, FORMAT, GRAPH, WEIGHTS, OnnxModel
 from dpe_mner.onnx.shared import share_weights as share
+from dpe_mner.representations.tokenizer import VOCABULARY, vocabulary_size
 from dpe_mner.types import Entity, Post
 
 _OPSET = 20
@@ -76,7 +78,7 @@ def export_onnx(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    weights = path / "model.safetensors"
+    weights = path / WEIGHTS
     if share_weights and not weights.is_file():
         raise InputError(f"{path}: no model.safetensors to share; give the checkpoint's own folder")
     gamma = steps or model.settings.reasoning.steps
@@ -85,11 +87,15 @@ def export_onnx(
     proto = _plain(program.model_proto)
     if share_weights:
         share(proto, weights)
-    (path / "model.onnx").write_bytes(proto.SerializeToString())
     assert model.tokenizer is not None
-    model.tokenizer.pretrained.backend_tokenizer.save(str(path / "tokenizer.json"))
-    card = _card(model, gamma, seed)
-    (path / "runtime.json").write_text(json.dumps(card) + "\n", encoding="utf-8")
+    with replaced_together(path, last=CARD) as part:
+        (part / GRAPH).write_bytes(proto.SerializeToString())
+        model.tokenizer.pretrained.backend_tokenizer.save(str(part / VOCABULARY))
+        hashes = file_hashes(part, [GRAPH, VOCABULARY])
+        if share_weights:
+            hashes |= file_hashes(path, [WEIGHTS])
+        card = {**_card(model, gamma, seed), "sha256": hashes}
+        (part / CARD).write_text(json.dumps(card) + "\n", encoding="utf-8")
 
 
 def _plain(proto: Any) -> Any:
@@ -187,6 +193,7 @@ def _card(model: DPEMNERModel, steps: int, seed: int) -> dict[str, Any]:
         "max_pieces": tokenizer.max_pieces,
         "pad_id": tokenizer.pad_id,
         "unknown_id": tokenizer.pretrained.unk_token_id,
+        "vocabulary_size": vocabulary_size(tokenizer.pretrained),
     }
 
 

@@ -9,21 +9,29 @@ import hashlib
 import io
 import math
 import os
+import re
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpe_mner.data.addresses import address_kind, as_on_disk, content_of, path_of
 from dpe_mner.errors import InputError
+from dpe_mner.pictures.formats import foreign_format, register_plugins
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 MOST_BYTES = 100 * 2**20  # of a file
 MOST_ENCODED_PIXELS = 120_000_000  # in the file; a progressive JPEG holds them all in memory once
 MOST_PIXELS = 40_000_000  # decoded at once: 160 MB at four bytes; JPEGs are decoded at reduced size first
+_MOST_SHOWN = 100  # characters of a name in a message; with a reason below 200
+_ORIENTATION = 0x0112  # in EXIF
 _DOWNLOAD_SECONDS = 20.0
 _filter_lock = threading.Lock()
 
@@ -48,8 +56,14 @@ class Picture:
 
 
 def picture_name(source: object) -> str:
-    """How messages call a picture."""
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
+    """How messages call a picture: in one line, and at no length."""
+    if not isinstance(source, str | os.PathLike):
+        return f"<{type(source).__name__}>"
+    name = re.sub(r"[\r\n]+", " ", str(os.fspath(source)))
+    if address_kind(source) == "data":
+        return f"{name.partition(',')[0][:_MOST_SHOWN]},... ({len(name)} characters)"
+    half = _MOST_SHOWN // 2
+    return name if len(name) <= _MOST_SHOWN else f"{name[:half]}...{name[-half:]}"
 
 
 def read_bytes(source: object, *, fetch_urls: bool = False) -> bytes:
@@ -61,34 +75,51 @@ def read_bytes(source: object, *, fetch_urls: bool = False) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     name = os.fspath(source)  # type: ignore[call-overload]
-    if str(name).startswith(("http://", "https://")):
+    kind = address_kind(name)
+    if kind == "web":
         return _download(str(name), allowed=fetch_urls)
-    path = Path(name)
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise PictureError("is a folder, not a picture")
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError("is not a regular file")
-        if status.st_size == 0:
-            raise PictureError("is empty")
-        if status.st_size > MOST_BYTES:
-            raise PictureError(f"has {status.st_size / 2**20:.0f} MB; at most {MOST_BYTES >> 20} are read")
-        return path.read_bytes()
+        if kind == "data":
+            return _content(str(name))
+        return _read_file(as_on_disk(path_of(str(name)) if kind == "file" else Path(name)))
     except FileNotFoundError:
         raise PictureError("no such file") from None
     except PermissionError:
         raise PictureError("permission denied") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise PictureError(f"cannot be read ({error.strerror or _line(error)})") from None
+    except ValueError as error:
         raise PictureError(f"cannot be read ({_line(error)})") from None
+
+
+def _read_file(path: Path) -> bytes:
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError("is a folder, not a picture")
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError("is not a regular file")
+    if status.st_size == 0:
+        raise PictureError("is empty")
+    if status.st_size > MOST_BYTES:
+        raise PictureError(f"has {status.st_size / 2**20:.0f} MB; at most {MOST_BYTES >> 20} are read")
+    return path.read_bytes()
+
+
+def _content(address: str) -> bytes:
+    if len(address) > 3 * MOST_BYTES:
+        raise PictureError(f"is larger than {MOST_BYTES >> 20} MB")
+    data = content_of(address)
+    if not data:
+        raise PictureError("is empty")
+    return data
 
 
 def open_picture(source: object, *, longest_side: int = 1024, fetch_urls: bool = False) -> Picture:
     """Open, check, turn upright and bring to RGB.
 
     Args:
-        source: Path, URL, bytes, ``PIL.Image.Image``, or array of shape (H, W), (H, W, 3) or (H, W, 4), uint8 or
-            floats from 0 to 1.
+        source: Path, URL (also ``file://`` and ``data:``), bytes, ``PIL.Image.Image``, or array of shape (H, W),
+            (H, W, 3) or (H, W, 4), uint8, uint16 or floats from 0 to 1.
         longest_side: Bigger pictures are reduced; big JPEGs are decoded at reduced size at once.
         fetch_urls: Download what starts with http; refused unless asked for.
 
@@ -132,7 +163,7 @@ def decode(data: bytes, *, longest_side: int = 1024) -> Picture:
     except PictureError:
         raise
     except image_module.UnidentifiedImageError:
-        raise PictureError("is not a picture, or of a format that cannot be read") from None
+        raise PictureError(foreign_format(data) or "is not a picture, or of a format that cannot be read") from None
     except image_module.DecompressionBombError:
         raise PictureError("has too many pixels to be decoded safely") from None
     except MemoryError:
@@ -156,42 +187,76 @@ def pillow() -> Any:
         import PIL.Image
     except ImportError:
         raise InputError("pictures need Pillow; pip install 'dpe-mner[pictures]'") from None
+    register_plugins()
     return PIL.Image
 
 
 def _finish(image: Image, key: str, longest_side: int, *, original: tuple[int, int] | None = None) -> Picture:
-    from PIL import ImageOps
-
     width, height = image.size
     if width < 1 or height < 1:
         raise PictureError("has no pixels")
     if width * height > MOST_PIXELS:
         raise PictureError(f"has {width} x {height} pixels; at most {MOST_PIXELS // 10**6} million are decoded")
     original = original or image.size
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if max(image.size) > longest_side:
-        image = image if image.mode in {"RGB", "L", "CMYK"} else _to_rgb(image)
+        plain = image.mode in {"RGB", "L", "CMYK"} and "transparency" not in image.info
+        image = image if plain else _to_rgb(image)
         image.thumbnail((longest_side, longest_side), reducing_gap=3.0)
     image = _to_rgb(image)
     return Picture(image, key, max(original) / max(image.size))
 
 
+def _upright(image: Image) -> Image:
+    """A copy, turned as its EXIF says; where that is damaged, the picture counts and stays as it is."""
+    try:
+        with _quietly():
+            turn = image.getexif().get(_ORIENTATION)
+    except Exception:  # Pillow raises as many kinds as there are ways to damage EXIF
+        turn = None
+    methods = pillow().Transpose
+    method = {
+        2: methods.FLIP_LEFT_RIGHT,
+        3: methods.ROTATE_180,
+        4: methods.FLIP_TOP_BOTTOM,
+        5: methods.TRANSPOSE,
+        6: methods.ROTATE_270,
+        7: methods.TRANSVERSE,
+        8: methods.ROTATE_90,
+    }.get(turn if isinstance(turn, int) else 1)
+    return image.copy() if method is None else image.transpose(method)
+
+
 def _to_rgb(image: Image) -> Image:
     """RGB; 16-bit grey is scaled, transparency laid on white."""
-    if image.mode == "RGB":
-        return image.copy() if image.readonly else image
-    if image.mode.startswith(("I;16", "I")) or image.mode == "F":
-        import numpy as np
-
-        values = np.asarray(image, dtype=np.float32)
-        top = 65535.0 if values.max() > 255 else 255.0 if values.max() > 1 else 1.0
-        return pillow().fromarray((values.clip(0, top) / top * 255).astype(np.uint8)).convert("RGB")
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+    if image.mode.startswith("I") or image.mode == "F":
+        return pillow().fromarray(_grey(image)).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in {"RGBA", "LA", "PA", "RGBa"} or "transparency" in image.info:
         image = image.convert("RGBA")
         ground = pillow().new("RGBA", image.size, (255, 255, 255, 255))
         ground.alpha_composite(image)
         return ground.convert("RGB")
+    if image.mode == "RGB":
+        return image.copy() if image.readonly else image
     return image.convert("RGB")
+
+
+def _grey(image: Image) -> np.ndarray[Any, Any]:
+    """Grey of more than eight bits in eight, from black to the white of its kind.
+
+    Sixteen bits say what their white is. Whole numbers of 32 bits and floats do not: it is the least of 1, 255 and
+    65535 that holds them all, or else the greatest of them.
+    """
+    import numpy as np
+
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+    top = 65535.0
+    if not image.mode.startswith("I;16"):
+        most = float(values.max())
+        top = next((white for white in (1.0, 255.0, 65535.0) if most <= white), most)
+    return (values.clip(0, top) / top * 255).astype(np.uint8)
 
 
 def _from_array(source: object) -> Image:
@@ -210,6 +275,8 @@ def _from_array(source: object) -> Image:
         array = (array * 255).round()
     elif array.dtype == np.bool_:
         array = array * np.uint8(255)
+    elif array.dtype == np.uint16 and array.max() > 255:
+        array = array // 257  # sixteen bits
     elif array.min() < 0 or array.max() > 255:
         raise PictureError("an array of whole numbers must lie between 0 and 255")
     return pillow().fromarray(np.ascontiguousarray(array.astype(np.uint8)))
@@ -241,11 +308,17 @@ def _download(url: str, *, allowed: bool) -> bytes:
 
 def _open_quietly(data: bytes) -> Image:
     """Read the header. Pillow warns of large pictures there; ours is an error with a reason instead."""
-    with _filter_lock, warnings.catch_warnings():  # warning filters belong to the whole process
-        warnings.simplefilter("ignore")
+    with _quietly():
         image: Image = pillow().open(io.BytesIO(data))
         return image
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    with _filter_lock, warnings.catch_warnings():  # warning filters belong to the whole process
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    return " ".join(str(error).split())[:80] or type(error).__name__

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dpe_mner.data.addresses import address_kind
 from dpe_mner.data.dataset import PICTURE_ENDINGS
 from dpe_mner.pictures.kinds import Kind, PictureParts
 from dpe_mner.pictures.opening import Picture, PictureError, content_key, open_picture, picture_name, read_bytes
@@ -118,13 +119,13 @@ class PictureSource:
     def _key(self, post: Post) -> str | None:
         if self.store is None or post.image is None:
             return None
-        if isinstance(post.image, str | os.PathLike):
+        if isinstance(post.image, str | os.PathLike) and address_kind(post.image) in (None, "web"):
             path = Path(post.image)
             for name in self._names(path):
                 seen = self.store.seen(name)
-                if seen is not None and (not path.is_file() or path.stat().st_size == seen.size):
+                if seen is not None and (not os.path.isfile(path) or path.stat().st_size == seen.size):
                     return seen.key
-        elif not isinstance(post.image, bytes | bytearray | memoryview):
+        elif not isinstance(post.image, str | os.PathLike | bytes | bytearray | memoryview):
             return None
         try:
             return content_key(read_bytes(post.image))
@@ -135,7 +136,7 @@ class PictureSource:
         """Names a picture may have in the store; where the pictures are not, its ending is not known either."""
         inside = self.images is not None and path.is_relative_to(self.images)
         names = [str(path.relative_to(self.images)) if self.images is not None and inside else path.name, path.name]
-        if not path.is_file():
+        if not os.path.isfile(path):
             names += [str(Path(name).with_suffix(ending)) for name in names for ending in PICTURE_ENDINGS]
         return list(dict.fromkeys(names))
 

@@ -10,6 +10,8 @@ from typing import Any
 from dpe_mner.errors import InputError
 
 VOCABULARY, DESCRIPTION = "tokenizer.json", "tokenizer_config.json"
+_OTHERS = ("vocab.txt", "vocab.json", "bpe.codes", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+_LEAST_SHARE = 0.9  # of an encoder's embeddings that its tokenizer uses, at the least
 
 
 class PlainTokenizer:
@@ -79,10 +81,52 @@ def checkpoint_tokenizer(folder: Path) -> Any:
         InputError: If there is none.
     """
     vocabulary, description = folder / VOCABULARY, folder / DESCRIPTION
-    if not vocabulary.is_file() or not description.is_file():
+    refuse_without_vocabulary(folder)
+    if not description.is_file():
+        raise InputError(f"{folder}: no {DESCRIPTION}; a checkpoint comes with its tokenizer")
+    if not vocabulary.is_file():
         return load_tokenizer(str(folder))
     try:
-        return PlainTokenizer(str(vocabulary), description=description.read_text(encoding="utf-8"))
+        tokenizer = PlainTokenizer(str(vocabulary), description=description.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises bare Exceptions
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{folder}: no usable tokenizer ({reason})") from None
+    if tokenizer.pad_token_id is None:
+        raise InputError(f"{description}: names no pad_token that {VOCABULARY} knows; the files do not belong together")
+    return tokenizer
+
+
+def refuse_without_vocabulary(folder: Path) -> None:
+    """Refuse a folder in which transformers would find no piece, and go on with an empty vocabulary.
+
+    Raises:
+        InputError: Naming the file.
+    """
+    if not any((folder / name).is_file() for name in (VOCABULARY, *_OTHERS)):
+        raise InputError(f"{folder}: no {VOCABULARY}; a checkpoint comes with its tokenizer")
+
+
+def vocabulary_size(tokenizer: Any) -> int:
+    """Pieces a tokenizer knows, added ones included."""
+    return len(tokenizer) if hasattr(tokenizer, "__len__") else tokenizer.backend_tokenizer.get_vocab_size()
+
+
+def check_vocabulary(tokenizer: Any, folder: Path, *, size: int | None, rows: object) -> None:
+    """Refuse a tokenizer that is not the one its model was trained with.
+
+    Args:
+        tokenizer: As loaded.
+        folder: Named in the error.
+        size: Pieces it had when the checkpoint was written; None if nobody wrote that down.
+        rows: Embeddings of the encoder: often more than there are pieces, rounded up, and never fewer.
+
+    Raises:
+        InputError: If the numbers do not agree.
+    """
+    known = vocabulary_size(tokenizer)
+    if size is not None and known != size:
+        raise InputError(f"{folder}: its tokenizer knows {known} pieces and the model {size}; it is another model's")
+    if isinstance(rows, int) and not _LEAST_SHARE * rows <= known <= rows:
+        raise InputError(
+            f"{folder}: its tokenizer knows {known} pieces and the encoder {rows}; it is another model's, or damaged"
+        )

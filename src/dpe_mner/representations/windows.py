@@ -9,6 +9,7 @@ from typing import Any
 
 from dpe_mner.data.conventions import convention_number
 from dpe_mner.data.words import Words, split_text
+from dpe_mner.representations.plain import plain_word
 from dpe_mner.representations.word_shapes import character_codes, compound_parts, word_shape
 from dpe_mner.settings import EncoderSettings
 from dpe_mner.types import Post
@@ -125,7 +126,9 @@ class WindowTokenizer:
                     words=part,
                     owned=(own_from, own_to),
                     text=self._assemble(pieces[start:end]),
-                    characters=[character_codes(w) for w in part] if self.characters else [],
+                    characters=[character_codes(plain_word(w[:_LONGEST_WORD])) for w in part]
+                    if self.characters
+                    else [],
                     caption=caption,
                     tags=tags,
                     convention=convention,
@@ -159,7 +162,7 @@ class WindowTokenizer:
         return [self._known[w] for w in words]
 
     def _tokenize(self, words: Sequence[str]) -> list[_WordPieces]:
-        short = [w[:_LONGEST_WORD] for w in words]
+        short = [plain_word(w[:_LONGEST_WORD])[:_LONGEST_WORD] for w in words]
         parts = [[w] for w in short]
         if self.settings.split_compounds:
             whole = self.pretrained([f" {w}" for w in short], add_special_tokens=False)["input_ids"]

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from dpe_mner.data.dataset import Dataset
+from dpe_mner.data.jsonl import json_line
 from dpe_mner.evaluation.score import Report
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.training.sources import Corpus
@@ -101,5 +102,5 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
 
 def write_predictions(predictions: Iterable[Prediction], folder: Path) -> None:
     """Write ``predictions.jsonl``, in the Predictions format of ``dpe-mner predict``."""
-    lines = (json.dumps(prediction.as_dict(), ensure_ascii=False) + "\n" for prediction in predictions)
+    lines = (json_line(prediction.as_dict()) for prediction in predictions)
     write_whole(folder / PREDICTIONS, "".join(lines))
