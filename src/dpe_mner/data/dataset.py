@@ -6,11 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
-from dpe_mner.data.conll import read_conll
+from dpe_mner.data.columns import Columns
+from dpe_mner.data.conll import SAMPLE, read_conll
 from dpe_mner.data.jsonl import VisualText, read_posts_jsonl, read_visual_text
-from dpe_mner.data.source import Problem
+from dpe_mner.data.recognise import JSON_ENDINGS, is_json, refuse_binary, refuse_foreign
+from dpe_mner.data.source import Problem, open_lines
 from dpe_mner.errors import InputError
 from dpe_mner.types import LabelledSpan, Post
 
@@ -41,12 +44,35 @@ class Dataset:
         return sorted(counts, key=lambda label: (-counts[label], label))
 
 
-def read_posts(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[Post]:
-    """Posts of a file by its format: ``.jsonl``/``.json`` or ``-`` is JSONL, everything else CoNLL."""
+def read_posts(
+    path: str | os.PathLike[str], problems: list[Problem], *, columns: Columns | None = None
+) -> Iterator[Post]:
+    """Posts of a JSON or CoNLL file, told apart by what is in it; its ending decides only where that does not.
+
+    Args:
+        path: The file, or ``-``.
+        problems: Filled while reading.
+        columns: Which columns of CoNLL hold word and tag.
+
+    Raises:
+        InputError: If it cannot be opened, or is neither.
+    """
     name = os.fspath(path)
-    if name == "-" or Path(name).suffix.lower() in {".jsonl", ".json", ".ndjson"}:
-        return read_posts_jsonl(path, problems)
-    return read_conll(path, problems)
+    refuse_binary(name)
+    lines = open_lines(path, problems)
+    head = list(islice(lines, 1 if name == "-" else SAMPLE))  # standard input may be somebody typing
+    stream = chain(head, lines)
+    ending = Path(name).suffix.lower()
+    if is_json(name, head):
+        if name != "-" and ending not in JSON_ENDINGS:
+            message = f"holds JSON, though its name ends in {ending or 'nothing'}; read as JSON, name it .jsonl"
+            problems.append(Problem(name, 0, "wrong-ending", message))
+        return read_posts_jsonl(path, problems, lines=stream)
+    refuse_foreign(name, head, columns or Columns())
+    if ending in JSON_ENDINGS:
+        message = f"holds CoNLL, though its name ends in {ending}; read as CoNLL, name it .txt"
+        problems.append(Problem(name, 0, "wrong-ending", message))
+    return read_conll(path, problems, columns=columns, lines=stream)
 
 
 def load_dataset(
@@ -55,6 +81,7 @@ def load_dataset(
     visual_text: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     label_map: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
 ) -> Dataset:
     """Read a data set whole.
 
@@ -63,6 +90,7 @@ def load_dataset(
         visual_text: Captions and tags by image id; a post's own win.
         images: Folder that image paths are relative to; the file's own folder when not given.
         label_map: Old label to new, e.g. ``{"OTHER": "MISC"}``.
+        columns: Which columns of CoNLL hold word and tag.
 
     Returns:
         The posts and their problems.
@@ -73,11 +101,13 @@ def load_dataset(
     problems: list[Problem] = []
     name = os.fspath(path)
     if os.path.isdir(name):
+        refuse_binary(name)
         raise InputError(f"{name}: is a folder; give a CoNLL or JSONL file")
-    posts = list(read_posts(path, problems))
+    posts = list(read_posts(path, problems, columns=columns))
+    problems.sort(key=lambda problem: problem.line)  # the first lines were looked at before they were read
     if not posts:
         first = f" ({problems[0]})" if problems else ""
-        raise InputError(f"{name}: holds no post{first}; expected IMGID:/word<TAB>tag lines or JSONL")
+        raise InputError(f"{name}: holds no post{first}; expected lines of a word and its tag, or JSON")
     visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
     folder = Path(images) if images is not None else Path(name).parent
     posts = [
