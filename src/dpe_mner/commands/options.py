@@ -36,6 +36,11 @@ Dtype = Annotated[
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Quantise the encoder: faster on a CPU, for a little F1.")]
 LabelMap = Annotated[list[str] | None, typer.Option("--label-map", help="OLD=NEW label; may be repeated.")]
+TagColumn = Annotated[
+    int | None,
+    typer.Option("--tag-column", help="Column of the tags in CoNLL, from 1, or -1 for the last; the last if absent."),
+]
+WordColumn = Annotated[int, typer.Option("--word-column", help="Column of the words in CoNLL, from 1.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no notes; errors still show.")]
 
 

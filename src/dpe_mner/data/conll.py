@@ -140,7 +140,9 @@ class _PostLines:
         self.line = self.line or number
 
     def _tell_misfit(self, number: int, line: str, cells: list[str], problems: list[Problem]) -> None:
-        shown = f"{line.strip()[:60]!r} has {len(cells)} column{'s' if len(cells) > 1 else ''}, others {self.layout.count}"
+        shown = (
+            f"{line.strip()[:60]!r} has {len(cells)} column{'s' if len(cells) > 1 else ''}, others {self.layout.count}"
+        )
         if len(cells) == 1:
             message = f"{shown}: a word without a tag; its post is read without labels"
             problems.append(Problem(self.path, number, "missing-tag", message))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from dpe_mner.data.columns import Columns
 from dpe_mner.data.conll import SAMPLE, read_conll
-from dpe_mner.data.jsonl import VisualText, read_posts_jsonl, read_visual_text
+from dpe_mner.data.joining import VisualJoin, picture_by_id
+from dpe_mner.data.jsonl import read_posts_jsonl, read_visual_text
 from dpe_mner.data.recognise import JSON_ENDINGS, is_json, refuse_binary, refuse_foreign
 from dpe_mner.data.source import Problem, open_lines
 from dpe_mner.errors import InputError
@@ -27,12 +28,14 @@ class Dataset:
         posts: In file order.
         problems: What the readers met.
         sha256: Of the file's bytes; every result names it, for label versions differ.
+        visual: The captions and tags that were joined, and those that were not.
     """
 
     path: str
     posts: list[Post]
     problems: list[Problem]
     sha256: str
+    visual: VisualJoin = field(default_factory=VisualJoin, compare=False)
 
     @property
     def labels(self) -> list[str]:
@@ -108,13 +111,20 @@ def load_dataset(
     if not posts:
         first = f" ({problems[0]})" if problems else ""
         raise InputError(f"{name}: holds no post{first}; expected lines of a word and its tag, or JSON")
-    visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
+    visual = read_visual_join(visual_text, problems)
     folder = Path(images) if images is not None else Path(name).parent
     posts = [
         complete(post, visual=visual, folder=folder, label_map=label_map or {}, by_id=images is not None)
         for post in posts
     ]
-    return Dataset(path=name, posts=posts, problems=problems, sha256=file_sha256(name))
+    return Dataset(path=name, posts=posts, problems=problems, sha256=file_sha256(name), visual=visual)
+
+
+def read_visual_join(path: str | os.PathLike[str] | None, problems: list[Problem]) -> VisualJoin:
+    """Captions and tags of a file, to be joined to posts; none when there is no file."""
+    if path is None:
+        return VisualJoin()
+    return VisualJoin(read_visual_text(path, problems), path=os.fspath(path))
 
 
 def file_sha256(path: str) -> str:
@@ -124,19 +134,10 @@ def file_sha256(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
-
-
-def picture_by_id(folder: Path, identifier: str) -> str:
-    """The picture that is named after a post, as the Twitter2015 and Twitter2017 downloads name them."""
-    candidates = [folder / f"{identifier}{ending}" for ending in PICTURE_ENDINGS]
-    return str(next((path for path in candidates if path.exists()), candidates[0]))
-
-
 def complete(
     post: Post,
     *,
-    visual: Mapping[str, VisualText],
+    visual: VisualJoin,
     folder: Path,
     label_map: Mapping[str, str],
     by_id: bool = False,
@@ -145,12 +146,12 @@ def complete(
 
     Args:
         post: As read.
-        visual: Captions and tags by image id.
+        visual: Captions and tags to join.
         folder: Image paths are relative to it.
         label_map: Old label to new.
         by_id: Take the picture named after the post's id where the post names none.
     """
-    seen = visual.get(post.id, VisualText(None, None, 0))
+    seen = visual.of(post)
     entities = post.entities
     if entities is not None and label_map:
         entities = tuple(

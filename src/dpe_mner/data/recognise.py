@@ -45,7 +45,12 @@ def foreign_tool(value: object) -> str | None:  # noqa: C901  one line a tool
         return None
     if "tokenized_text" in value:
         return "gliner"
-    if isinstance(value.get("data"), dict) and value.keys() & {"annotations", "predictions", "completions", "file_upload"}:
+    if isinstance(value.get("data"), dict) and value.keys() & {
+        "annotations",
+        "predictions",
+        "completions",
+        "file_upload",
+    }:
         return "label-studio"
     if "paragraphs" in value or (isinstance(value.get("annotations"), list) and "classes" in value):
         return "spacy-json"
@@ -141,7 +146,7 @@ def refuse_foreign(path: str, head: Sequence[tuple[int, str]], columns: Columns)
     if sum("\0" in line for _, line in lines) > len(lines) / 2:
         raise InputError(f"{path}: holds NUL characters; is it UTF-16? Save it as UTF-8")
     if first.lower().startswith(("<?xml", "<!doctype", "<html")):
-        raise InputError(f"{path}:{number}: looks like XML or HTML; give JSON Lines with \"text\", or CoNLL")
+        raise InputError(f'{path}:{number}: looks like XML or HTML; give JSON Lines with "text", or CoNLL')
     separator = _table_separator([line for _, line in lines])
     if separator:
         raise InputError(

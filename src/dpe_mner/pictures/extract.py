@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpe_mner.data.joining import PICTURE_ENDINGS
 from dpe_mner.errors import InputError
 from dpe_mner.pictures.kinds import Kind
 from dpe_mner.pictures.opening import Picture, PictureError, decode, open_picture, read_bytes
@@ -20,8 +21,6 @@ from dpe_mner.pictures.weights import ProviderError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jfif", ".avif"})
 
 
 @dataclass
@@ -63,9 +62,9 @@ def picture_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of pictures")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_ENDINGS)
     if not found:
-        raise InputError(f"{folder}: holds no picture ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(f"{folder}: holds no picture ({', '.join(PICTURE_ENDINGS)})")
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dpe_mner.data.joining import picture_id
 from dpe_mner.errors import InputError
 
 _TAGS = 5  # the paper's number of object tags
@@ -87,13 +88,6 @@ def write_visual_text(path: str | os.PathLike[str], captions: dict[str, str], ta
     except OSError as error:
         raise InputError(f"{os.fspath(path)}: cannot be written ({error.strerror})") from None
     return len(identifiers)
-
-
-def picture_id(key: str) -> str:
-    """A picture's id from a key that may be a path with an ending."""
-    name = Path(key).name
-    stem, ending = os.path.splitext(name)
-    return stem if ending.lower() in {".jpg", ".jpeg", ".png"} else name
 
 
 def read_crop_index(path: str | os.PathLike[str]) -> dict[str, list[str]]:

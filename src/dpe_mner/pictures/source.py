@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpe_mner.data.dataset import PICTURE_ENDINGS
+from dpe_mner.data.joining import picture_names
 from dpe_mner.pictures.kinds import Kind, PictureParts
 from dpe_mner.pictures.opening import Picture, PictureError, content_key, open_picture, picture_name, read_bytes
 from dpe_mner.pictures.reader import PictureReader
@@ -122,7 +122,7 @@ class PictureSource:
             path = Path(post.image)
             for name in self._names(path):
                 seen = self.store.seen(name)
-                if seen is not None and (not path.is_file() or path.stat().st_size == seen.size):
+                if seen is not None and (not os.path.isfile(path) or path.stat().st_size == seen.size):
                     return seen.key
         elif not isinstance(post.image, bytes | bytearray | memoryview):
             return None
@@ -135,8 +135,10 @@ class PictureSource:
         """Names a picture may have in the store; where the pictures are not, its ending is not known either."""
         inside = self.images is not None and path.is_relative_to(self.images)
         names = [str(path.relative_to(self.images)) if self.images is not None and inside else path.name, path.name]
-        if not path.is_file():
-            names += [str(Path(name).with_suffix(ending)) for name in names for ending in PICTURE_ENDINGS]
+        if not os.path.isfile(path):
+            names += [other for name in names for other in picture_names(name)]
+            if Path(names[0]).name:
+                names += [str(Path(names[0]).with_name(other)) for other in picture_names(path.name)]
         return list(dict.fromkeys(names))
 
     def _stored(self, post: Post, wanted: Sequence[Kind]) -> PictureParts:
