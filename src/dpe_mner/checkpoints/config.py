@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpe_mner.checkpoints.removed import without_removed
+from dpe_mner.data.json_values import parse_json
 from dpe_mner.errors import InputError, nearest
 from dpe_mner.settings import Settings, parse_section
 from dpe_mner.version import __version__
@@ -99,7 +100,7 @@ class DPEMNERConfig:
         if not path.is_file():
             raise InputError(f"{name}: no config.json; give a folder written by 'dpe-mner train'")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
         return cls.from_dict(values if isinstance(values, dict) else {}, where=str(path))

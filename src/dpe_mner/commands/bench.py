@@ -10,6 +10,7 @@ import typer
 
 from dpe_mner.commands.bench_vision import VISION, check_parts, measure_vision, vision_lines, vision_table
 from dpe_mner.commands.console import note
+from dpe_mner.commands.findings import note_dataset
 from dpe_mner.commands.options import Device, Dtype, Images, Model, PictureModels, Quiet, VisualText, picture_models
 from dpe_mner.commands.places import write_text
 from dpe_mner.errors import InputError
@@ -73,7 +74,10 @@ def bench(
         raise InputError("--plot draws the scaling table; add --only scaling")
     from dpe_mner.data.dataset import load_dataset
 
-    posts = load_dataset(data, visual_text=visual_text).posts if data is not None else None
+    dataset = load_dataset(data, visual_text=visual_text) if data is not None else None
+    posts = dataset.posts if dataset is not None else None
+    if dataset is not None:
+        note_dataset(dataset)
     import torch
 
     import dpe_mner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -56,13 +57,11 @@ def read_values(lines: Iterable[tuple[int, str]], bad: Bad) -> Iterator[tuple[in
         bad: Told of what cannot be read.
     """
     stream = iter(lines)
-    for number, line in stream:
-        if line.strip(" \t\r\n\ufeff"):
-            break
-    else:
+    first = next((entry for entry in stream if entry[1].strip(" \t\r\n\ufeff")), None)
+    if first is None:
         return
-    rest = chain([(number, line)], stream)
-    if not _is_open(line):
+    rest = chain([first], stream)
+    if not _is_open(first[1]):
         yield from _by_line(rest, bad)
         return
     kept = list(rest)
@@ -112,8 +111,6 @@ def _whole(lines: list[tuple[int, str]]) -> tuple[list[tuple[int, Any]], tuple[i
         starts.append(starts[-1] + len(line) + 1)
 
     def line_at(position: int) -> int:
-        from bisect import bisect_right
-
         return lines[min(bisect_right(starts, position), len(lines)) - 1][0]
 
     decoder = json.JSONDecoder(object_pairs_hook=_unique)

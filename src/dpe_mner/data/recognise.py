@@ -148,14 +148,20 @@ def refuse_foreign(path: str, head: Sequence[tuple[int, str]], columns: Columns)
     if first.lower().startswith(("<?xml", "<!doctype", "<html")):
         raise InputError(f'{path}:{number}: looks like XML or HTML; give JSON Lines with "text", or CoNLL')
     separator = _table_separator([line for _, line in lines])
+    tagged = layout_of(lines, columns, name=path).tagged
+    if separator is None and not tagged:
+        if Path(path).suffix.lower() == ".csv":
+            separator = ","
+        elif len(_heading(first, "\t")) >= 2:
+            separator = "\t"
     if separator:
         raise InputError(
-            f"{path}:{number}: looks like a table with {separator!r} between its cells ({first[:40]!r}); give JSON Lines "
-            'with "text", or a word and its tag a line with a tab between'
+            f"{path}:{number}: looks like a table with {separator!r} between its cells ({first[:40]!r}); "
+            'give JSON Lines with "text", or a word and its tag a line with a tab between'
         )
     counts = [len(cells_of(line)) for _, line in lines if not line.startswith(("IMGID", "#", "-DOCSTART-"))]
     plain = len(set(counts)) > 1 and sum(counts) > 3 * len(counts)
-    if plain and columns.tag is None and not layout_of(lines, columns, name=path).tagged:
+    if plain and columns.tag is None and not tagged:
         annotated = Path(path).with_suffix(".ann") if path != "-" else None
         if annotated is not None and annotated.is_file():
             raise InputError(f"{path}: looks like brat's, run: {convert_command(path, 'brat')}")
@@ -169,13 +175,17 @@ def _table_separator(lines: Sequence[str]) -> str | None:
     """The separator of a CSV file: in every line, with a heading or tags to show for it."""
     for separator in (",", ";"):
         rows = [[cell.strip(' "') for cell in line.split(separator)] for line in lines]
-        if len(rows) < 2 or any(len(row) < 2 for row in rows[:2]):
+        if any(len(row) < 2 for row in rows[:2]):
             continue
-        heading = {cell.lower() for cell in rows[0]} & _HEADINGS
         tagged = sum(len(row) > 1 and is_tag(row[-1]) for row in rows)
-        if (heading and len(heading) >= len(rows[0]) / 2) or 2 * tagged > len(rows):
+        if 2 * len(_heading(lines[0], separator)) >= len(rows[0]) or 2 * tagged > len(rows):
             return separator
     return None
+
+
+def _heading(line: str, separator: str) -> set[str]:
+    """Cells of a line that are names of columns."""
+    return {cell.strip(' "').lower() for cell in line.split(separator)} & _HEADINGS
 
 
 def refuse_binary(path: str) -> None:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpe_mner.data.joining import PICTURE_ENDINGS
+from dpe_mner.data.joining import PICTURE_ENDINGS, picture_id
 from dpe_mner.errors import InputError
 from dpe_mner.pictures.kinds import Kind
 from dpe_mner.pictures.opening import Picture, PictureError, decode, open_picture, read_bytes
@@ -107,6 +107,10 @@ class Extractor:
         self.workers = workers
         self.queries = queries or {}
         self.crops = crops or {}
+        self._crops_by_id = {picture_id(name): own for name, own in reversed(list(self.crops.items()))}
+        self._queries_by_id: dict[str, list[Sequence[str]]] = {}
+        for name, own_queries in self.queries.items():
+            self._queries_by_id.setdefault(picture_id(name), []).extend(own_queries)
         self.parts: dict[Kind, str] = {kind: reader.key(kind) for kind in reader.kinds}
         for kind, part in self.parts.items():
             try:
@@ -143,7 +147,7 @@ class Extractor:
             except OSError as error:
                 report.failed.append((name, f"cannot be read ({error.strerror})"))
                 continue
-            queries = self.queries.get(name) or self.queries.get(path.name) or [()]
+            queries = self.queries.get(name) or self._queries_by_id.get(picture_id(name)) or [()]
             seen = self.store.seen(name)
             known = None
             if seen is not None and (seen.size, seen.changed) == (status.st_size, status.st_mtime_ns):
@@ -165,7 +169,7 @@ class Extractor:
     def _open(self, job: _Job) -> tuple[Picture, list[Image]]:
         side = self.reader.settings.longest_side
         picture = decode(read_bytes(job.path), longest_side=side)
-        crops = self.crops.get(job.name) or self.crops.get(job.path.name) or ()
+        crops = self.crops.get(job.name) or self._crops_by_id.get(picture_id(job.name)) or ()
         return picture, [open_picture(crop, longest_side=side).image for crop in crops]
 
     def _batch(self, batch: Sequence[tuple[_Job, Future[tuple[Picture, list[Image]]]]], report: ExtractReport) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dpe_mner.data.joining import picture_id
+from dpe_mner.data.json_values import parse_json
 from dpe_mner.errors import InputError
 
 _TAGS = 5  # the paper's number of object tags
@@ -105,7 +106,7 @@ def read_crop_index(path: str | os.PathLike[str]) -> dict[str, list[str]]:
 
             values = torch.load(name, map_location="cpu", weights_only=True)
         else:
-            values = json.loads(Path(name).read_text(encoding="utf-8"))
+            values = parse_json(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from None
     except Exception as error:  # unpickling refuses in many ways

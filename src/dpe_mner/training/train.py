@@ -13,8 +13,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from dpe_mner.checkpoints.loading import load_checkpoint, save_checkpoint
+from dpe_mner.data.check import count_by_kind
+from dpe_mner.data.columns import Columns
 from dpe_mner.data.dataset import Dataset, load_dataset
-from dpe_mner.data.gold import check_labels
+from dpe_mner.data.gold import check_labels, gold_summary
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.answers import require_labels
 from dpe_mner.model import DPEMNERModel
@@ -57,7 +59,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     """
     output = Path(recipe.output)
     checkpoint = checkpoint_to_resume(output, resume=resume)
-    training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
+    training_data, validation_data = load_split(recipe, "train", log=log), load_split(recipe, "valid", log=log)
     settings = prepare_pictures(recipe, [*training_data.posts, *validation_data.posts], log=log)
     recipe = recipe.model_copy(update={"settings": settings})
     labels = recipe.data.labels or training_data.labels
@@ -69,7 +71,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
         check_labels(data.labels, model.labels, where=data.path)
     attach_pictures(recipe, model)
     assert model.tokenizer is not None
-    examples = make_examples(training_data.posts, model.tokenizer, labels, model.pictures)
+    examples = make_examples(training_data.posts, model.tokenizer, labels, model.pictures, log=log)
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
     output.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, output)
@@ -178,19 +180,36 @@ def attach_pictures(recipe: Recipe, model: DPEMNERModel) -> None:
         model.use_pictures(store=store_folder(recipe), images=recipe.data.path(recipe.data.images))
 
 
-def load_split(recipe: Recipe, split: str) -> Dataset:
+def load_split(recipe: Recipe, split: str, *, log: Log | None = None) -> Dataset:
     """The ``train`` or ``valid`` posts of a recipe.
 
+    Args:
+        recipe: The recipe.
+        split: Its name.
+        log: Receives a line for what is not read as it stands.
+
     Raises:
-        InputError: If the file is missing or has unlabelled posts.
+        InputError: If the file is missing, or has unlabelled posts or no entity.
     """
     data = recipe.data
     path = data.path(getattr(data, split))
     assert path is not None
     dataset = load_dataset(
-        path, visual_text=data.path(data.visual_text), images=data.path(data.images), label_map=data.label_map
+        path,
+        visual_text=data.path(data.visual_text),
+        images=data.path(data.images),
+        label_map=data.label_map,
+        columns=Columns(word=data.word_column, tag=data.tag_column),
     )
     require_labels(dataset)
+    if not dataset.labels:
+        raise InputError(f"{path}: not one entity is labelled; there is nothing to learn or to score")
+    if log is not None:
+        for kind, found in count_by_kind(dataset.problems).items():
+            log(f"warning: {kind}: {len(found)}, the first is {found[0]}")
+        for line in (dataset.visual.summary, gold_summary(dataset.posts)):
+            if line:
+                log(f"{split}: {line}")
     return dataset
 
 
