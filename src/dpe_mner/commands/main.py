@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dpe_mner.commands import bench, check_data, demo, evaluate, export, extract, predict, reproduce, train
+from dpe_mner.commands import bench, check_data, convert, demo, evaluate, export, extract, predict, reproduce, train
 from dpe_mner.commands.console import fail
 from dpe_mner.errors import InputError
 from dpe_mner.version import __version__
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (predict, evaluate, train, extract, reproduce, bench, export, check_data, demo):
+for command in (predict, evaluate, train, extract, reproduce, bench, export, check_data, convert, demo):
     command.register(app)
 
 
