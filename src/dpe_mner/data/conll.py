@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 
 from dpe_mner.data.columns import Columns, Layout, cells_of, choose_layout
@@ -106,6 +107,7 @@ class _PostLines:
         self.words: list[str] = []
         self.tags: list[str] = []
         self.numbers: list[int] = []
+        self.misfits: list[Problem] = []
         self.labelled = layout.tagged
 
     def comment(self, line: str) -> None:
@@ -123,7 +125,7 @@ class _PostLines:
         tag: str | None = "O"
         wanted, columns = self.layout.count, self.layout.columns
         if len(cells) != wanted:
-            self._tell_misfit(number, line, cells, problems)
+            self.misfits.append(self._misfit(number, line, cells))
             self.labelled = False
         elif self.layout.tagged:
             tag = columns.tag_of(cells)
@@ -139,16 +141,22 @@ class _PostLines:
         self.numbers.append(number)
         self.line = self.line or number
 
-    def _tell_misfit(self, number: int, line: str, cells: list[str], problems: list[Problem]) -> None:
-        shown = (
-            f"{line.strip()[:60]!r} has {len(cells)} column{'s' if len(cells) > 1 else ''}, others {self.layout.count}"
-        )
+    def _misfit(self, number: int, line: str, cells: list[str]) -> Problem:
+        columns = f"{len(cells)} column{'s' if len(cells) > 1 else ''}, others {self.layout.count}"
+        shown = f"{line.strip()[:60]!r} has {columns}"
         if len(cells) == 1:
             message = f"{shown}: a word without a tag; its post is read without labels"
-            problems.append(Problem(self.path, number, "missing-tag", message))
+            return Problem(self.path, number, "missing-tag", message)
+        message = f"{shown}; the first is taken for the word, and its post is read without labels"
+        return Problem(self.path, number, "bad-columns", message)
+
+    def _tell_misfits(self, problems: list[Problem]) -> None:
+        if len(self.misfits) > 1 and len(self.misfits) == len(self.words) and self.misfits[0].kind == "missing-tag":
+            first = self.misfits[0]
+            message = f"post {self.identifier!r} has no tags, other posts have; it is read without labels"
+            problems.append(replace(first, message=message))
         else:
-            message = f"{shown}; the first is taken for the word, and its post is read without labels"
-            problems.append(Problem(self.path, number, "bad-columns", message))
+            problems += self.misfits
 
     def finish(self, problems: list[Problem]) -> Iterator[Post]:
         if not self.words:
@@ -156,6 +164,7 @@ class _PostLines:
                 message = f"post {self.identifier!r} has no words; it is skipped"
                 problems.append(Problem(self.path, self.line, "empty-post", message))
             return
+        self._tell_misfits(problems)
         reading = read_tags(self.tags)
         for position in reading.orphans if self.labelled else ():
             message = f"{self.tags[position]} opens an entity without B-; read as B-"

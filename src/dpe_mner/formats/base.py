@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class FormatOptions:
 
     unit: Unit = "characters"
     class_names: tuple[str, ...] = ()
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def visual_of(value: Mapping[str, Any], *, tags: bool = True) -> dict[str, Any]:
     """Picture, caption and objects an object carries along, where they are what posts hold."""
     found: dict[str, Any] = {k: value[k] for k in ("image", "caption") if isinstance(value.get(k), str)}
     named = value.get("tags")
-    if tags and isinstance(named, list) and all(isinstance(tag, str) for tag in named):
+    if tags and isinstance(named, list | tuple) and all(isinstance(tag, str) for tag in named):
         found["tags"] = tuple(named)
     return found
 

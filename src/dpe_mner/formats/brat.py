@@ -11,7 +11,7 @@ from dpe_mner.data.source import Problem
 from dpe_mner.errors import InputError
 from dpe_mner.formats.base import Format, FormatOptions, RawSpan, Source, as_text, leave_visual
 from dpe_mner.formats.offsets import Offsets
-from dpe_mner.types import Post
+from dpe_mner.types import LabelledSpan, Post
 
 _KINDS = {"R": "relations", "E": "events", "A": "attributes", "M": "attributes", "N": "normalizations", "#": "notes"}
 _UNSAFE = re.compile(r"[^\w.@+-]", re.ASCII)
@@ -38,7 +38,7 @@ def _read(source: Source) -> Iterator[Post]:
             if found is None:
                 source.problems.append(Problem(str(marks), 0, "not-utf8", "not valid UTF-8; the document is skipped"))
                 continue
-            spans = []
+            spans: list[LabelledSpan] = []
             for number, line in enumerate(found.split("\n"), start=1):
                 raw = _span(line.rstrip("\r"), number, own)
                 if raw is not None:

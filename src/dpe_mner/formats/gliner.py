@@ -28,7 +28,7 @@ def _read(source: Source) -> Iterator[Post]:
             continue
         entities = None
         if isinstance(given, list):
-            found = {}
+            found: dict[LabelledSpan, None] = {}
             for item in given:
                 span = _span(item, len(words))
                 if span is None:

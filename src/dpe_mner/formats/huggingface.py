@@ -64,7 +64,7 @@ def _read(source: Source) -> Iterator[Post]:
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 source.bad(number, "bad-post", "'tokens' must be a list of strings; it is skipped")
                 continue
-            key = next((k for k in _TAG_KEYS if isinstance(value.get(k), list)), None)
+            key = _tag_key(value, len(words))
             entities = None
             if key is not None:
                 tags = _tags(value[key], source, number)
@@ -76,6 +76,19 @@ def _read(source: Source) -> Iterator[Post]:
                 entities = tuple(read_tags(tags).spans)
             visual = visual_of(value, tags=key != "tags")
             yield Post(id=identifier_of(value, number), words=tuple(words), entities=entities, line=number, **visual)
+
+
+def _tag_key(value: dict[str, Any], count: int) -> str | None:
+    """Where the tags are; a list under "tags" may be the objects in a picture."""
+    for key in _TAG_KEYS:
+        given = value.get(key)
+        if not isinstance(given, list):
+            continue
+        if key != "tags" or (
+            len(given) == count and all(type(t) is int or (isinstance(t, str) and is_tag(t)) for t in given)
+        ):
+            return key
+    return None
 
 
 def _rows(table: dict[str, Any]) -> Iterator[dict[str, Any]]:

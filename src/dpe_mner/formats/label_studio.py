@@ -51,7 +51,9 @@ def _text(data: Mapping[str, Any]) -> str | None:
 
 def _full(task: Mapping[str, Any], source: Source) -> list[Any] | None:
     """What the first annotation that was not cancelled says; None when there is none."""
-    found = next((task[key] for key in ("annotations", "completions") if isinstance(task.get(key), list)), [])
+    found: list[Any] = next(
+        (task[key] for key in ("annotations", "completions") if isinstance(task.get(key), list)), []
+    )
     kept = [one for one in found if isinstance(one, dict) and not one.get("was_cancelled")]
     kept = [one for one in kept if isinstance(one.get("result"), list)]
     source.left_out["cancelled annotations"] += len(found) - len(kept)

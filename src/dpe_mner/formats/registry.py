@@ -37,7 +37,7 @@ FORMATS: dict[str, Format] = {
         HUGGINGFACE,
         BRAT,
         PRODIGY,
-    )  # fmt: skip
+    )
 }
 _ALIASES = {
     "posts": "jsonl", "json": "jsonl", "docbin": "spacy", "hf": "huggingface", "hugging-face": "huggingface",

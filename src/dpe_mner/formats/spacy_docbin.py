@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,7 @@ def _write(posts: Iterable[Post], path: Path, options: FormatOptions, left_out: 
 
 def _doc(spacy: Any, vocab: Any, post: Post, left_out: Counter[str]) -> Any:
     text, entities = as_text(post, left_out)
-    cuts = {place for e in entities or () for place in (e.start, e.end)}
-    tokens, spaces = _tokens(text, cuts)
+    tokens, spaces = _tokens(text, entities or ())
     doc = spacy.tokens.Doc(vocab, words=tokens, spaces=spaces)
     doc.user_data[_KEY] = {"id": post.id, **visual_values(post, left_out)}
     if entities is None:
@@ -91,21 +91,20 @@ def _doc(spacy: Any, vocab: Any, post: Post, left_out: Counter[str]) -> Any:
     return doc
 
 
-def _tokens(text: str, cuts: set[int]) -> tuple[list[str], list[bool]]:
-    """Tokens that give the text back to the character, with an edge at every cut.
+def _tokens(text: str, entities: Iterable[LabelledSpan]) -> tuple[list[str], list[bool]]:
+    """Tokens that give the text back to the character, with an edge at both ends of every entity.
 
     spaCy keeps a single space after a token as a flag; all other white space is a token of its own.
     """
     words = split_text(text)
-    edges = sorted({0, len(text), *words.starts, *words.ends, *(cut for cut in cuts if 0 <= cut <= len(text))})
+    begins, ends = {e.start for e in entities}, {e.end for e in entities}
+    edges = sorted({0, len(text), *words.starts, *words.ends, *begins, *ends})
     tokens: list[str] = []
     spaces: list[bool] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         part = text[start:end]
-        flag = (
-            part.startswith(" ") and bool(tokens) and not spaces[-1] and not tokens[-1].isspace() and start not in cuts
-        )
-        if flag:
+        after_word = bool(tokens) and not spaces[-1] and not tokens[-1].isspace()
+        if part.startswith(" ") and after_word and start not in begins and start + 1 not in ends:
             spaces[-1] = True
             part = part[1:]
         if part:
