@@ -142,7 +142,7 @@ def test_a_wrong_unit_is_told_where_the_file_says_what_it_covers(write, tmp_path
 DOCCANO = [
     {"id": 1, "text": "Paris is", "label": [[0, 5, "LOC"]]},
     {"id": 2, "text": "Paris is", "labels": [[0, 5, "LOC"]]},
-    {"id": 3, "text": "Paris is", "entities": [{"label": "LOC", "start_offset": 0, "end_offset": 5}], "relations": [{}]},
+    {"id": 3, "text": "Paris", "entities": [{"label": "LOC", "start_offset": 0, "end_offset": 5}], "relations": [{}]},
     {"id": 4, "text": "Paris is", "label": ["travel"]},
     {"id": 5, "text": "Paris is"},
     {"id": 6, "text": "Paris is", "label": [[0, 99, "LOC"], [0, 5, "LOC"]]},
