@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_a_finding_with_its_line(content, found, message, w
     path = write("x.txt", content)
     _, problems = check_dataset(path)
     assert set(found) <= set(kinds(problems))
-    assert {kind for kind, _ in found} | {"unlabelled"} >= {problem.kind for problem in problems}
+    assert {kind for kind, _ in found} | {"unlabelled", "no-labels"} >= {problem.kind for problem in problems}
     assert any(message in str(problem) for problem in problems)
     error = assert_refused(run("check-data", path), "findings")
     assert "nothing wrong" not in error
