@@ -73,8 +73,8 @@ LINES = st.sampled_from(
 )
 KEYS = st.sampled_from(
     "id text words entities start end label labels spans tokens ner_tags tokenized_text ner data annotations result "
-    "value start_offset end_offset caption tags image image_id answer meta paragraphs sentences orth rows row predictions "
-    "relations completions ents classes".split()
+    "value start_offset end_offset caption tags image image_id answer meta paragraphs sentences orth rows row "
+    "predictions relations completions ents classes".split()
 )
 LEAVES = st.one_of(
     st.none(),

@@ -13,7 +13,7 @@ from dpe_mner.data.columns import Columns
 from dpe_mner.data.conll import SAMPLE, read_conll
 from dpe_mner.data.joining import VisualJoin, picture_by_id
 from dpe_mner.data.jsonl import read_posts_jsonl, read_visual_text
-from dpe_mner.data.recognise import JSON_ENDINGS, is_json, refuse_binary, refuse_foreign
+from dpe_mner.data.recognise import JSON_ENDINGS, ending_of, is_json, refuse_binary, refuse_foreign
 from dpe_mner.data.source import Problem, open_lines
 from dpe_mner.errors import InputError
 from dpe_mner.types import LabelledSpan, Post
@@ -65,10 +65,10 @@ def read_posts(
     lines = open_lines(path, problems)
     head = list(islice(lines, 1 if name == "-" else SAMPLE))  # standard input may be somebody typing
     stream = chain(head, lines)
-    ending = Path(name).suffix.lower()
+    ending = ending_of(name)
     if is_json(name, head):
-        if name != "-" and ending not in JSON_ENDINGS:
-            message = f"holds JSON, though its name ends in {ending or 'nothing'}; read as JSON, name it .jsonl"
+        if name != "-" and ending and ending not in JSON_ENDINGS:
+            message = f"holds JSON, though its name ends in {ending}; read as JSON, name it .jsonl"
             problems.append(Problem(name, 0, "wrong-ending", message))
         return read_posts_jsonl(path, problems, lines=stream)
     refuse_foreign(name, head, columns or Columns())

@@ -18,6 +18,7 @@ LABEL_KEYS = frozenset(
     "label labels span spans ner ner_tags ner_labels annotation annotations result results completion completions "
     "prediction predictions entity entitys ents mention mentions gold bio iob bio_tags tagged named_entities".split()
 )
+_PACKED = frozenset({".gz", ".zst", ".bz2", ".xz"})
 _OPENING = re.compile(r"\{\s*(\"|\}|$)|\[\s*(\{|\[|\"|\]|$)")
 _HEADINGS = frozenset(
     "text sentence tweet content id post word words token tokens tag tags label labels ner entity entities pos "
@@ -103,6 +104,14 @@ def label_keys(value: Mapping[str, Any]) -> list[str]:
 _KNOWN = frozenset({"id", "text", "words", "image", "caption", "tags", "entities"})
 
 
+def ending_of(path: str) -> str:
+    """The ending that tells what a file holds: that before ``.gz`` and the like."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
+    if len(suffixes) > 1 and suffixes[-1] in _PACKED:
+        return suffixes[0]
+    return "" if not suffixes or suffixes[-1] in _PACKED else suffixes[-1]
+
+
 def is_json(path: str, head: Sequence[tuple[int, str]]) -> bool:
     """Whether a file holds JSON rather than lines of words; where its beginning does not tell, its ending does.
 
@@ -110,7 +119,7 @@ def is_json(path: str, head: Sequence[tuple[int, str]]) -> bool:
         path: The file, or ``-``.
         head: Its first lines.
     """
-    named = path == "-" or Path(path).suffix.lower() in JSON_ENDINGS
+    named = path == "-" or ending_of(path) in JSON_ENDINGS
     lines = [line.lstrip("\ufeff").strip() for _, line in head]
     lines = [line for line in lines if line]
     if not lines:
@@ -150,7 +159,7 @@ def refuse_foreign(path: str, head: Sequence[tuple[int, str]], columns: Columns)
     separator = _table_separator([line for _, line in lines])
     tagged = layout_of(lines, columns, name=path).tagged
     if separator is None and not tagged:
-        if Path(path).suffix.lower() == ".csv":
+        if ending_of(path) == ".csv":
             separator = ","
         elif len(_heading(first, "\t")) >= 2:
             separator = "\t"
