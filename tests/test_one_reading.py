@@ -188,3 +188,15 @@ def test_crops_and_phrases_join_by_the_same_rule(tmp_path):
         read_crop_index(index)
     index.write_text(json.dumps({"1.jpg": ["a.jpg"]}))
     assert read_crop_index(index) == {"1.jpg": ["a.jpg"]}
+
+
+def test_a_score_from_python_warns_of_what_it_does_not_cover(write, saved_model):
+    import dpe_mner
+
+    rows = [{"id": "1", "text": "Kevin ", "entities": [{"start": 0, "end": 5, "label": "PER"}]}]
+    bad = [{"id": "2", "text": "Kevin", "entities": [{"start": 0, "end": 50, "label": "PER"}]}]
+    with pytest.warns(UserWarning, match="1 lines could not be used, the first: .*x.jsonl:2"):
+        dpe_mner.evaluate(write("x.jsonl", jsonl(rows + bad)), model=saved_model, steps=1)
+    visual = write("v.jsonl", jsonl([{"image_id": "no", "caption": "a"}]))
+    with pytest.warns(UserWarning, match="0 of 1 captions joined"):
+        dpe_mner.evaluate(write("y.jsonl", jsonl(rows)), model=saved_model, visual_text=visual, steps=1)
