@@ -218,6 +218,8 @@ def test_check_finds_everything(write, tmp_path):
         ("cuts-word", 64),
         ("picture", 65),
         ("picture", 66),
+        ("unlabelled", 65),
+        ("unlabelled", 66),
         ("duplicate-text", 67),
         ("visual-text-without-post", 2),
         ("leakage", 6),

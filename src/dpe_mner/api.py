@@ -7,6 +7,7 @@ prediction with an exported graph needs none of it.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from dpe_mner.errors import InputError, needs_torch
 
 if TYPE_CHECKING:
+    from dpe_mner.data.dataset import Dataset
     from dpe_mner.evaluation.score import Report
     from dpe_mner.model import DPEMNERModel
     from dpe_mner.onnx.runtime import OnnxModel
@@ -154,9 +156,23 @@ def evaluate(
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, convention=convention)
     dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=label_map)
     require_labels(dataset)
+    _warn(dataset)
     loaded = model if isinstance(model, Predicts) else load(model)
     check_labels(dataset.labels, loaded.labels, where=str(data))
     return evaluate_posts(loaded, dataset.posts, options, quiet=quiet)
+
+
+def _warn(dataset: Dataset) -> None:
+    """Warn of what a score does not cover, for there is no terminal to note it on."""
+    from dpe_mner.data.gold import gold_summary
+
+    lost = [problem for problem in dataset.problems if problem.loses_data]
+    lines = [f"{len(lost)} lines could not be used, the first: {lost[0]}"] if lost else []
+    if dataset.visual.found and not dataset.visual.used:
+        lines.append(dataset.visual.summary)
+    lines += [summary for summary in [gold_summary(dataset.posts)] if summary]
+    for line in lines:
+        warnings.warn(f"{dataset.path}: {line}", stacklevel=3)
 
 
 def train(

@@ -20,9 +20,8 @@ from dpe_mner.data.gold import check_labels
 from dpe_mner.training.examples import Example, make_examples
 from dpe_mner.training.folder import common_metrics, read_metrics, write_metrics, write_predictions, write_recipe
 from dpe_mner.training.recipe import Recipe, resolve_encoder
-from dpe_mner.training.sources import load_split
+from dpe_mner.training.sources import Log, load_split
 from dpe_mner.training.train import checkpoint_to_resume
-from dpe_mner.training.trainer import Log
 
 
 def train_baseline(
@@ -56,7 +55,7 @@ def train_baseline(
     finished = read_metrics(output) if resume else None
     checkpoint = checkpoint_to_resume(output, resume=resume) if finished is None else None
     recipe = without_vision(recipe)
-    training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
+    training_data, validation_data = load_split(recipe, "train", log=log), load_split(recipe, "valid", log=log)
     labels = recipe.data.labels or training_data.labels
     for data in (training_data, validation_data):
         check_labels(data.labels, labels, where=data.path)
@@ -73,7 +72,7 @@ def train_baseline(
         transformers_logging.disable_progress_bar()
     encoder = resolve_encoder(recipe.encoder) if description.has_encoder else ""
     baseline = new_baseline(description, encoder=encoder, posts=training_data.posts)
-    examples = make_examples([text_only(post) for post in training_data.posts], baseline.tokenizer, labels)
+    examples = make_examples([text_only(post) for post in training_data.posts], baseline.tokenizer, labels, log=log)
     if description.kind == "bert-span":
         _tell_too_long(examples, description.settings.span.max_length, log=log)
     output.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,8 @@ from dpe_mner.baselines.predict import validate_baseline
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.training.examples import Example, ExampleCollator
 from dpe_mner.training.recipe import TrainingSettings
-from dpe_mner.training.trainer import EpochTrainer, Log, set_dropout
+from dpe_mner.training.sources import Log
+from dpe_mner.training.trainer import EpochTrainer, set_dropout
 from dpe_mner.types import Post
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpe_mner.data.json_values import parse_json
 from dpe_mner.errors import InputError
 
 _AGAIN = "fetch or copy the folder anew"
@@ -33,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: If it is missing or holds something else.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:

@@ -12,6 +12,7 @@ from dpe_mner.commands.bench_report import show
 from dpe_mner.commands.bench_vision import measure_vision, vision_lines, vision_table
 from dpe_mner.commands.console import note
 from dpe_mner.commands.evaluate import parse_label_map
+from dpe_mner.commands.findings import note_dataset
 from dpe_mner.commands.options import (
     Device,
     Dtype,
@@ -94,7 +95,9 @@ def bench(
     renamed, models = parse_label_map(label_map), picture_models(picture_model)
     posts = None
     if data is not None:
-        posts = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed).posts
+        dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed)
+        posts = dataset.posts
+        note_dataset(dataset)
     import torch
 
     from dpe_mner.bench.parts import VISION, measure, named_parts

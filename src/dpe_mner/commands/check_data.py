@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpe_mner.commands.options import Images, Quiet, VisualText
+from dpe_mner.commands.options import FetchUrls, Images, Quiet, TagColumn, VisualText, WordColumn
 from dpe_mner.errors import InputError
 
 
@@ -23,16 +23,33 @@ def check_data(
     against: Annotated[
         Path | None, typer.Option("--against", help="Another split; posts in both are reported.")
     ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="The posts are to predict on; that they have no labels is no finding.")
+    ] = False,
+    fetch_urls: FetchUrls = False,
+    tag_column: TagColumn = None,
+    word_column: WordColumn = 1,
     show: Annotated[int, typer.Option("--show", help="Findings of a kind to print; 0 for all.")] = 5,
     quiet: Quiet = False,
 ) -> None:
     """Find what is wrong with a data set before training; exit status 2 if anything is.
 
     Example: dpe-mner check-data train.txt --visual-text visual_text.jsonl --against valid.txt
+
+    Example: dpe-mner check-data posts.jsonl --images photos --unlabelled
     """
     from dpe_mner.data.check import check_dataset, count_by_kind
+    from dpe_mner.data.columns import Columns
 
-    dataset, problems = check_dataset(data, visual_text=visual_text, images=images, against=against)
+    dataset, problems = check_dataset(
+        data,
+        visual_text=visual_text,
+        images=images,
+        against=against,
+        columns=Columns(word=word_column, tag=tag_column),
+        labelled=not unlabelled,
+        fetch_urls=fetch_urls,
+    )
     if not quiet:
         labelled = [post for post in dataset.posts if post.entities is not None]
         entities = sum(len(post.entities or ()) for post in labelled)
@@ -40,6 +57,8 @@ def check_data(
             f"{data}: {len(dataset.posts)} posts, {len(labelled)} labelled, {entities} entities"
             f" ({', '.join(dataset.labels) or 'no labels'}); SHA-256 {dataset.sha256}"
         )
+        if dataset.visual.summary:
+            typer.echo(dataset.visual.summary)
     for kind, found in count_by_kind(problems).items():
         typer.echo(f"{kind}: {len(found)}")
         shown = found if show == 0 else found[:show]

@@ -13,6 +13,7 @@ import typer
 from dpe_mner.commands.analysis import BUNDLED, check_outputs, check_train_data, show_analysis
 from dpe_mner.commands.comparison import Question, hold
 from dpe_mner.commands.console import note, print_report
+from dpe_mner.commands.findings import note_dataset, note_problems
 from dpe_mner.commands.options import (
     BatchSize,
     Convention,
@@ -29,10 +30,13 @@ from dpe_mner.commands.options import (
     Seed,
     Spans,
     Steps,
+    TagColumn,
     VisualText,
+    WordColumn,
     picture_models,
 )
 from dpe_mner.commands.places import write_text
+from dpe_mner.data.columns import Columns
 from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.errors import InputError
 from dpe_mner.pages.scores import STEPS, plot_scores
@@ -59,6 +63,8 @@ def evaluate(
     features: Features = None,
     fetch_urls: FetchUrls = False,
     label_map: LabelMap = None,
+    tag_column: TagColumn = None,
+    word_column: WordColumn = 1,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
     errors: Annotated[
         list[Path] | None,
@@ -125,8 +131,9 @@ def evaluate(
     renamed = parse_label_map(label_map)
     models = picture_models(picture_model)
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, convention=convention)
-    dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed)
-    train = None if train_data is None else load_dataset(train_data)
+    columns = Columns(word=word_column, tag=tag_column)
+    dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed, columns=columns)
+    train = None if train_data is None else load_dataset(train_data, columns=columns)
     import dpe_mner
     from dpe_mner.data.gold import check_labels
     from dpe_mner.evaluation.analysis import analyse, control_as_dict
@@ -135,6 +142,7 @@ def evaluate(
     require_labels(dataset)
     if train is not None:
         require_labels(train)
+    note_dataset(dataset, labelled=True, quiet=quiet)
 
     def load(name: str | None) -> DPEMNERModel:
         loaded = dpe_mner.load(name, device=device, int8=int8, dtype=dtype)
@@ -186,7 +194,7 @@ def evaluate(
         write_text(json_, json.dumps(result, indent=2) + "\n")
     if plot is not None:
         plot_scores(by_steps, steps=gamma, title=f"{model or BUNDLED} on {title}", path=plot)
-    _refuse_lost(dataset)
+    _refuse_lost(dataset, quiet=quiet)
 
 
 def _readable(model: DPEMNERModel, models: Mapping[str, str]) -> dict[str, str]:
@@ -195,11 +203,9 @@ def _readable(model: DPEMNERModel, models: Mapping[str, str]) -> dict[str, str]:
     return {kind: name for kind, name in models.items() if kind in known | {"caption", "tags"}}
 
 
-def _refuse_lost(dataset: Dataset) -> None:
+def _refuse_lost(dataset: Dataset, *, quiet: bool) -> None:
     """End in an error, after everything is done, when lines of the data could not be used."""
-    lost = [problem for problem in dataset.problems if problem.loses_data]
-    for problem in lost:
-        note(str(problem))
+    lost = note_problems(dataset.problems, quiet=quiet)
     if lost:
         raise InputError(f"{dataset.path}: {len(lost)} lines could not be used; the scores cover all others")
 

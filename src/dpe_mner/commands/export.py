@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dpe_mner.commands.console import note
+from dpe_mner.commands.findings import note_dataset
 from dpe_mner.commands.options import Model, Quiet, Seed, Steps, VisualText
 from dpe_mner.errors import InputError
 
@@ -50,9 +51,11 @@ def export(
     from dpe_mner.data.dataset import load_dataset
     from dpe_mner.data.demo import demo_posts
 
-    posts = (
-        load_dataset(data, visual_text=visual_text).posts[:_CHECKED] if data is not None else demo_posts(pictures=False)
-    )
+    posts = demo_posts(pictures=False)
+    if data is not None:
+        dataset = load_dataset(data, visual_text=visual_text)
+        posts = dataset.posts[:_CHECKED]
+        note_dataset(dataset, quiet=quiet)
     import torch
 
     import dpe_mner

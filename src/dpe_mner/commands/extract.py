@@ -73,6 +73,7 @@ def extract(
         raise InputError("grounded regions depend on the posts; name them with --posts FILE")
     if settings.regions is not None and settings.regions.crops and (crops is None or crop_index is None):
         raise InputError("ready-made regions need --crops FOLDER and --crop-index FILE")
+    from dpe_mner.data.joining import picture_id
     from dpe_mner.pictures.extract import Extractor, default_workers, picture_files
     from dpe_mner.pictures.reader import PictureReader
     from dpe_mner.pictures.store import PictureStore
@@ -81,6 +82,11 @@ def extract(
     reader = PictureReader(settings, device=device or "cpu")
     queries = _queries(reader, posts, images) if posts is not None else {}
     cut = _crops(crops, crop_index) if crops is not None and crop_index is not None else {}
+    for named, what in ((queries, f"{posts}: pictures of posts"), (cut, f"{crop_index}: pictures with crops")):
+        if named:
+            there = {picture_id(path.name) for path in files}
+            met = sum(picture_id(name) in there for name in named)
+            note(f"{what}: {met} of {len(named)} are among the {len(files)} pictures", quiet=quiet and met > 0)
     store = PictureStore(output, write=True)
     try:
         extractor = Extractor(

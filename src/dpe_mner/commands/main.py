@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from dpe_mner.commands import bench, check_data, demo, evaluate, export, extract, info, predict, reproduce, train
+from dpe_mner.commands import (
+    bench,
+    check_data,
+    convert,
+    demo,
+    evaluate,
+    export,
+    extract,
+    info,
+    predict,
+    reproduce,
+    train,
+)
 from dpe_mner.commands.console import fail
 from dpe_mner.errors import InputError
 from dpe_mner.version import __version__
@@ -23,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (predict, evaluate, train, extract, reproduce, bench, export, check_data, info, demo):
+for command in (predict, evaluate, train, extract, reproduce, bench, export, check_data, convert, info, demo):
     command.register(app)
 
 

@@ -40,6 +40,11 @@ Convention = Annotated[
     str | None,
     typer.Option("--convention", help="Annotation convention to answer by, see 'dpe-mner info'; the first if absent."),
 ]
+TagColumn = Annotated[
+    int | None,
+    typer.Option("--tag-column", help="Column of the tags in CoNLL, from 1, or -1 for the last; the last if absent."),
+]
+WordColumn = Annotated[int, typer.Option("--word-column", help="Column of the words in CoNLL, from 1.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no notes; errors still show.")]
 
 

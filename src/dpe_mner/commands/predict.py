@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from dpe_mner.commands.console import note
+from dpe_mner.commands.findings import note_joined, note_problems
 from dpe_mner.commands.options import (
     BatchSize,
     Convention,
@@ -26,12 +27,17 @@ from dpe_mner.commands.options import (
     Seed,
     Spans,
     Steps,
+    TagColumn,
     VisualText,
+    WordColumn,
     picture_models,
 )
 from dpe_mner.commands.places import check_place, write_text
-from dpe_mner.data.dataset import complete, read_posts
-from dpe_mner.data.jsonl import json_line, read_visual_text
+from dpe_mner.data.columns import Columns
+from dpe_mner.data.dataset import complete, read_posts, read_visual_join
+from dpe_mner.data.joining import VisualJoin
+from dpe_mner.data.jsonl import json_line
+from dpe_mner.data.recognise import refuse_binary
 from dpe_mner.data.source import Problem
 from dpe_mner.errors import InputError
 from dpe_mner.types import Post, Prediction
@@ -61,6 +67,8 @@ def predict(
     picture_model: PictureModels = None,
     features: Features = None,
     fetch_urls: FetchUrls = False,
+    tag_column: TagColumn = None,
+    word_column: WordColumn = 1,
     seed: Seed = 0,
     steps: Steps = None,
     spans: Spans = None,
@@ -97,12 +105,15 @@ def predict(
     )
     models = picture_models(picture_model)
     problems: list[Problem] = []
+    visual = VisualJoin()
     posts: Iterator[Post] | list[Post]
     if text is not None:
         named = [tag.strip() for tag in tags.split(",") if tag.strip()] if tags is not None else None
         posts = [Post(text=text, image=image, caption=caption, tags=named)]
     else:
-        posts = _read(str(input_), visual_text, images, problems)
+        visual = read_visual_join(visual_text, problems)
+        columns = Columns(word=word_column, tag=tag_column)
+        posts = _read(str(input_), visual, images, problems, columns)
     # The input is opened before the model is loaded and the output after both: a mistyped path costs nothing.
     import dpe_mner
     from dpe_mner.data.inputs import with_progress
@@ -123,6 +134,7 @@ def predict(
         write_text(html, paged.html(title="DPE-MNER: how the entities of each post came about", fetch_urls=fetch_urls))
         first = f" of the first {paged.most}" if paged.total > paged.most else ""
         note(f"{paged.total} posts; the reasoning steps{first} are in {html}", quiet=quiet)
+    note_joined(visual, quiet=quiet)
     _refuse_lost(problems, quiet=quiet)
 
 
@@ -136,26 +148,27 @@ def _paged(model: DPEMNERModel) -> PagedPredictor:
 
 def _refuse_lost(problems: Sequence[Problem], *, quiet: bool) -> None:
     """Name what was met, and end in an error, after everything is done, when lines could not be used."""
-    lost = [problem for problem in problems if problem.loses_data]
-    for problem in problems if not quiet else lost:
-        note(str(problem))
+    lost = note_problems(sorted(problems, key=lambda problem: (problem.path, problem.line)), quiet=quiet)
     if lost:
         raise InputError(f"{len(lost)} lines could not be used; all others are done")
 
 
-def _read(name: str, visual_text: Path | None, images: Path | None, problems: list[Problem]) -> Iterator[Post]:
+def _read(
+    name: str, visual: VisualJoin, images: Path | None, problems: list[Problem], columns: Columns
+) -> Iterator[Post]:
     if name != "-" and not Path(name).is_file():
+        refuse_binary(name)
         raise InputError(f"{name}: no such file; give JSONL, CoNLL, or - for standard input")
-    visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
     folder = images if images is not None else Path(name).parent
+    found = read_posts(name, problems, columns=columns)
 
     def stream() -> Iterator[Post]:
         empty = True
-        for post in read_posts(name, problems):
+        for post in found:
             empty = False
             yield complete(post, visual=visual, folder=folder, label_map={}, by_id=images is not None)
         if empty and not problems:
-            raise InputError(f'{name}: holds no post; expected JSONL with "text" or "words", or CoNLL')
+            raise InputError(f'{name}: holds no post; expected JSON with "text" or "words", or CoNLL')
 
     return stream()
 

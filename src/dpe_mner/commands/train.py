@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dpe_mner.commands.console import note, wants_progress
-from dpe_mner.commands.options import Quiet
+from dpe_mner.commands.options import Quiet, TagColumn
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +24,10 @@ def train(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Folder of the run; the recipe's if absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    tag_column: TagColumn = None,
+    word_column: Annotated[
+        int | None, typer.Option("--word-column", help="Column of the words in CoNLL, from 1.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model from a recipe and write checkpoint, metrics, curves and model card.
@@ -32,9 +36,11 @@ def train(
     """
     import dpe_mner
 
+    columns = {"tag_column": tag_column, "word_column": word_column}
+    given = [f"data.{name}={value}" for name, value in columns.items() if value is not None]
     dpe_mner.train(
         recipe,
-        overrides=set_ or [],
+        overrides=[*(set_ or []), *given],
         output=output,
         resume=resume,
         log=lambda line: note(line, quiet=quiet),

@@ -7,15 +7,15 @@ import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from dataclasses import replace
 
-from dpe_mner.data.addresses import address_kind, as_on_disk, path_of
-from dpe_mner.data.dataset import Dataset, load_dataset, picture_by_id
-from dpe_mner.data.gold import gold_characters
-from dpe_mner.data.jsonl import read_visual_text
+from dpe_mner.data.columns import Columns
+from dpe_mner.data.dataset import Dataset, load_dataset
+from dpe_mner.data.gold import read_gold
 from dpe_mner.data.source import Problem
 from dpe_mner.data.words import split_text, words_of
-from dpe_mner.types import Post
+from dpe_mner.errors import InputError
+from dpe_mner.types import ImageLike, LabelledSpan, Post
 
 _RARE = 0.02  # a label this rare that looks like a frequent one is taken for a typing slip
 
@@ -26,6 +26,9 @@ def check_dataset(
     visual_text: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     against: str | os.PathLike[str] | None = None,
+    columns: Columns | None = None,
+    labelled: bool = True,
+    fetch_urls: bool = False,
 ) -> tuple[Dataset, list[Problem]]:
     """Check a data set.
 
@@ -34,6 +37,9 @@ def check_dataset(
         visual_text: Captions and tags to join.
         images: Folder of pictures.
         against: Another split, whose posts must not occur here.
+        columns: Which columns of CoNLL hold word and tag.
+        labelled: It is to be trained on or scored by: posts without labels are findings.
+        fetch_urls: Download pictures given as URLs to look at them; else that they are URLs is a finding.
 
     Returns:
         The data set and all findings, in file order by kind.
@@ -41,16 +47,17 @@ def check_dataset(
     Raises:
         InputError: If a file is missing or empty.
     """
-    data = load_dataset(path, visual_text=visual_text, images=images)
+    data = load_dataset(path, visual_text=visual_text, images=images, columns=columns)
     problems = list(data.problems)
     problems += _duplicates(data)
+    if labelled:
+        problems += _unlabelled(data)
     problems += _labels(data)
     problems += _spans(data)
-    if visual_text is not None:
-        problems += _orphan_visual_text(data, visual_text)
-    problems += _pictures(data, Path(images) if images is not None else None)
+    problems += _orphan_visual_text(data)
+    problems += _pictures(data, fetch_urls=fetch_urls)
     if against is not None:
-        problems += _leakage(data, load_dataset(against))
+        problems += _leakage(data, load_dataset(against, columns=columns))
     return data, problems
 
 
@@ -71,6 +78,16 @@ def _duplicates(data: Dataset) -> Iterator[Problem]:
                 data, post, "duplicate-text", f"the same text as post {texts[text].id!r} at line {texts[text].line}"
             )
         texts.setdefault(text, post)
+
+
+def _unlabelled(data: Dataset) -> Iterator[Problem]:
+    bare = [post for post in data.posts if post.entities is None]
+    if not data.labels:
+        without = "no post has labels" if len(bare) == len(data.posts) else "not one entity is labelled"
+        yield Problem(data.path, 0, "no-labels", f"{without}; add them, or check posts to predict on with --unlabelled")
+        return
+    for post in bare:
+        yield _at(data, post, "unlabelled", f"post {post.id!r} has no labels; training and scoring refuse the file")
 
 
 def _labels(data: Dataset) -> Iterator[Problem]:
@@ -101,61 +118,56 @@ def _spans(data: Dataset) -> Iterator[Problem]:
                     f"entities {one.start}-{one.end} {one.label} and {other.start}-{other.end} {other.label} overlap; "
                     "only flat entities are learned",
                 )
-        if post.text is None or not entities:
-            continue
-        words = words_of(post)
-        starts, ends = set(words.starts), set(words.ends)
-        for start, end, label in sorted(gold_characters(post, words)):
-            if start not in starts or end not in ends:
-                yield _at(data, post, "cuts-word", f"entity {start}-{end} {label} {post.text[start:end]!r} cuts a word")
+        if post.text is not None and entities:
+            yield from _ends(data, post, entities)
 
 
-def _orphan_visual_text(data: Dataset, visual_text: str | os.PathLike[str]) -> Iterator[Problem]:
-    known = {post.id for post in data.posts}
-    name = os.fspath(visual_text)
-    for identifier, entry in read_visual_text(visual_text, []).items():
-        if identifier not in known:
-            yield Problem(name, entry.line, "visual-text-without-post", f"no post has the id {identifier!r}")
+def _ends(data: Dataset, post: Post, entities: Iterable[LabelledSpan]) -> Iterator[Problem]:
+    """Entities that do not begin and end with a word."""
+    assert post.text is not None
+    words = words_of(post)
+    starts, ends = set(words.starts), set(words.ends)
+    for entity in entities:
+        shown = f"entity {entity.start}-{entity.end} {entity.label} {post.text[entity.start : entity.end]!r}"
+        gold = read_gold(replace(post, entities=(entity,)), words)
+        if gold.wordless:
+            yield _at(data, post, "no-word", f"{shown} holds no word; it is left out")
+        elif gold.widened:
+            yield _at(data, post, "cuts-word", f"{shown} cuts a word; it is read as the whole word")
+        elif entity.start not in starts or entity.end not in ends:
+            yield _at(data, post, "white-space", f"{shown} begins or ends with white space; it is read without it")
 
 
-def _pictures(data: Dataset, folder: Path | None) -> Iterator[Problem]:
+def _orphan_visual_text(data: Dataset) -> Iterator[Problem]:
+    visual = data.visual
+    if visual.path and not visual.used:
+        yield Problem(visual.path, 0, "nothing-joined", visual.summary.removeprefix(f"{visual.path}: "))
+    for identifier in visual.orphans:
+        line = visual.found[identifier].line
+        yield Problem(visual.path, line, "visual-text-without-post", f"no post has the id {identifier!r}")
+
+
+def _pictures(data: Dataset, *, fetch_urls: bool) -> Iterator[Problem]:
     for post in data.posts:
-        kind = address_kind(post.image)
-        if kind in ("web", "data"):
+        if post.image is None:
             continue
-        try:
-            path = path_of(str(post.image)) if kind == "file" else Path(str(post.image)) if post.image else None
-        except ValueError as error:
-            yield _at(data, post, "picture", str(error))
-            continue
-        if path is None and folder is not None:
-            path = Path(picture_by_id(folder, post.id))
-        if path is None:
-            continue
-        reason = _unreadable(path)
+        reason = _unreadable(post.image, fetch_urls=fetch_urls)
         if reason is not None:
-            yield _at(data, post, "picture", f"{path}: {reason}")
+            yield _at(data, post, "picture", f"{os.fspath(post.image)}: {reason}")  # type: ignore[arg-type]
 
 
-def _unreadable(path: Path) -> str | None:
-    path = as_on_disk(path)
-    if not os.path.exists(path):  # also where no file can have such a name
-        return "missing"
-    if not path.is_file():
-        return "not a file"
-    if path.stat().st_size == 0:
-        return "empty"
+def _unreadable(picture: ImageLike, *, fetch_urls: bool) -> str | None:
+    """Why a prediction would go without a picture; opened as a prediction opens it."""
+    from dpe_mner.pictures.opening import PictureError, open_picture, read_bytes
+
     try:
-        from PIL import Image
-    except ImportError:  # without Pillow only the beginning of the file can be looked at
-        head = path.open("rb").read(12)
-        known = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"BM")
-        return None if head.startswith(known) else "not a picture"
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except Exception as error:  # Pillow raises many kinds for bad files, decompression bombs among them
-        return f"cannot be decoded ({' '.join(str(error).split())[:120]})"
+        try:
+            open_picture(picture, fetch_urls=fetch_urls)
+        except InputError:  # without Pillow only the beginning of the file can be looked at
+            known = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+            return None if read_bytes(picture, fetch_urls=fetch_urls).startswith(known) else "not a picture"
+    except PictureError as error:
+        return str(error)
     return None
 
 

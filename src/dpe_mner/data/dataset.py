@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from dpe_mner.data.addresses import address_kind
-from dpe_mner.data.conll import read_conll
-from dpe_mner.data.jsonl import VisualText, read_posts_jsonl, read_visual_text
-from dpe_mner.data.source import Problem
+from dpe_mner.data.columns import Columns
+from dpe_mner.data.conll import SAMPLE, read_conll
+from dpe_mner.data.joining import VisualJoin, picture_by_id
+from dpe_mner.data.jsonl import read_posts_jsonl, read_visual_text
+from dpe_mner.data.recognise import JSON_ENDINGS, ending_of, is_json, refuse_binary, refuse_foreign
+from dpe_mner.data.source import Problem, open_lines
 from dpe_mner.errors import InputError
 from dpe_mner.types import LabelledSpan, Post
 
@@ -25,12 +29,14 @@ class Dataset:
         posts: In file order.
         problems: What the readers met.
         sha256: Of the file's bytes; every result names it, for label versions differ.
+        visual: The captions and tags that were joined, and those that were not.
     """
 
     path: str
     posts: list[Post]
     problems: list[Problem]
     sha256: str
+    visual: VisualJoin = field(default_factory=VisualJoin, compare=False)
 
     @property
     def labels(self) -> list[str]:
@@ -42,12 +48,35 @@ class Dataset:
         return sorted(counts, key=lambda label: (-counts[label], label))
 
 
-def read_posts(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[Post]:
-    """Posts of a file by its format: ``.jsonl``/``.json`` or ``-`` is JSONL, everything else CoNLL."""
+def read_posts(
+    path: str | os.PathLike[str], problems: list[Problem], *, columns: Columns | None = None
+) -> Iterator[Post]:
+    """Posts of a JSON or CoNLL file, told apart by what is in it; its ending decides only where that does not.
+
+    Args:
+        path: The file, or ``-``.
+        problems: Filled while reading.
+        columns: Which columns of CoNLL hold word and tag.
+
+    Raises:
+        InputError: If it cannot be opened, or is neither.
+    """
     name = os.fspath(path)
-    if name == "-" or Path(name).suffix.lower() in {".jsonl", ".json", ".ndjson"}:
-        return read_posts_jsonl(path, problems)
-    return read_conll(path, problems)
+    refuse_binary(name)
+    lines = open_lines(path, problems)
+    head = list(islice(lines, 1 if name == "-" else SAMPLE))  # standard input may be somebody typing
+    stream = chain(head, lines)
+    ending = ending_of(name)
+    if is_json(name, head):
+        if name != "-" and ending and ending not in JSON_ENDINGS:
+            message = f"holds JSON, though its name ends in {ending}; read as JSON, name it .jsonl"
+            problems.append(Problem(name, 0, "wrong-ending", message))
+        return read_posts_jsonl(path, problems, lines=stream)
+    refuse_foreign(name, head, columns or Columns())
+    if ending in JSON_ENDINGS:
+        message = f"holds CoNLL, though its name ends in {ending}; read as CoNLL, name it .txt"
+        problems.append(Problem(name, 0, "wrong-ending", message))
+    return read_conll(path, problems, columns=columns, lines=stream)
 
 
 def load_dataset(
@@ -56,6 +85,7 @@ def load_dataset(
     visual_text: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     label_map: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
 ) -> Dataset:
     """Read a data set whole.
 
@@ -64,6 +94,7 @@ def load_dataset(
         visual_text: Captions and tags by image id; a post's own win.
         images: Folder that image paths are relative to; the file's own folder when not given.
         label_map: Old label to new, e.g. ``{"OTHER": "MISC"}``.
+        columns: Which columns of CoNLL hold word and tag.
 
     Returns:
         The posts and their problems.
@@ -74,18 +105,27 @@ def load_dataset(
     problems: list[Problem] = []
     name = os.fspath(path)
     if os.path.isdir(name):
+        refuse_binary(name)
         raise InputError(f"{name}: is a folder; give a CoNLL or JSONL file")
-    posts = list(read_posts(path, problems))
+    posts = list(read_posts(path, problems, columns=columns))
+    problems.sort(key=lambda problem: problem.line)  # the first lines were looked at before they were read
     if not posts:
         first = f" ({problems[0]})" if problems else ""
-        raise InputError(f"{name}: holds no post{first}; expected IMGID:/word<TAB>tag lines or JSONL")
-    visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
+        raise InputError(f"{name}: holds no post{first}; expected lines of a word and its tag, or JSON")
+    visual = read_visual_join(visual_text, problems)
     folder = Path(images) if images is not None else Path(name).parent
     posts = [
         complete(post, visual=visual, folder=folder, label_map=label_map or {}, by_id=images is not None)
         for post in posts
     ]
-    return Dataset(path=name, posts=posts, problems=problems, sha256=file_sha256(name))
+    return Dataset(path=name, posts=posts, problems=problems, sha256=file_sha256(name), visual=visual)
+
+
+def read_visual_join(path: str | os.PathLike[str] | None, problems: list[Problem]) -> VisualJoin:
+    """Captions and tags of a file, to be joined to posts; none when there is no file."""
+    if path is None:
+        return VisualJoin()
+    return VisualJoin(read_visual_text(path, problems), path=os.fspath(path))
 
 
 def file_sha256(path: str) -> str:
@@ -95,20 +135,10 @@ def file_sha256(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".jfif", ".tif", ".tiff", ".avif", ".heic")
-PICTURE_ENDINGS = (*_ENDINGS, *(ending.upper() for ending in _ENDINGS))
-
-
-def picture_by_id(folder: Path, identifier: str) -> str:
-    """The picture that is named after a post, as the Twitter2015 and Twitter2017 downloads name them."""
-    candidates = [folder / f"{identifier}{ending}" for ending in PICTURE_ENDINGS]
-    return str(next((path for path in candidates if os.path.exists(path)), candidates[0]))
-
-
 def complete(
     post: Post,
     *,
-    visual: Mapping[str, VisualText],
+    visual: VisualJoin,
     folder: Path,
     label_map: Mapping[str, str],
     by_id: bool = False,
@@ -117,12 +147,12 @@ def complete(
 
     Args:
         post: As read.
-        visual: Captions and tags by image id.
+        visual: Captions and tags to join.
         folder: Image paths are relative to it.
         label_map: Old label to new.
         by_id: Take the picture named after the post's id where the post names none.
     """
-    seen = visual.get(post.id, VisualText(None, None, 0))
+    seen = visual.of(post)
     entities = post.entities
     if entities is not None and label_map:
         entities = tuple(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
+from dpe_mner.data.json_values import read_values
+from dpe_mner.data.recognise import label_keys, tool_hint
 from dpe_mner.data.source import Problem, open_lines
 from dpe_mner.types import LabelledSpan, Post
 
@@ -18,20 +19,25 @@ _MOST_DIGITS = 640  # the least limit that Python can be set to
 _MOST_SHOWN = 200  # characters of bad input in a message
 
 
-def read_objects(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Numbered JSON objects; other lines become problems."""
+def read_objects(
+    path: str | os.PathLike[str], problems: list[Problem], *, lines: Iterable[tuple[int, str]] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """JSON objects and the lines they begin at: one a line, in an array, or over many lines; others become problems.
+
+    Args:
+        path: The file, or ``-``.
+        problems: Filled while reading.
+        lines: The numbered lines, where the file is open already.
+    """
     name = os.fspath(path)
-    for number, line in open_lines(path, problems):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line, parse_int=_whole_number)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
-            problems.append(Problem(name, number, "bad-json", f"not valid JSON ({reason}); the line is skipped"))
-            continue
+
+    def bad(number: int, reason: str) -> None:
+        problems.append(Problem(name, number, "bad-json", f"not valid JSON ({reason}); the line is skipped"))
+
+    for number, value in read_values(open_lines(path, problems) if lines is None else lines, bad):
         if not isinstance(value, dict):
-            problems.append(Problem(name, number, "bad-json", "not a JSON object; the line is skipped"))
+            message = f"not a JSON object; the line is skipped{tool_hint(name, value)}"
+            problems.append(Problem(name, number, "bad-json", message))
             continue
         yield number, value
 
@@ -46,27 +52,31 @@ def json_line(value: object) -> str:
     return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", line) + "\n"
 
 
-def _whole_number(digits: str) -> int | Decimal:
-    """A number of thousands of digits, which Python refuses to read as an int, costs its line at most."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else Decimal(digits)
-
-
-def read_posts_jsonl(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[Post]:
-    """Posts, one object a line.
+def read_posts_jsonl(
+    path: str | os.PathLike[str], problems: list[Problem], *, lines: Iterable[tuple[int, str]] | None = None
+) -> Iterator[Post]:
+    """Posts, as JSON objects.
 
     Args:
         path: The file, or ``-``.
         problems: Filled while reading; a bad line is skipped.
+        lines: The numbered lines, where the file is open already.
 
     Yields:
         Posts given as text or words.
     """
     name = os.fspath(path)
-    for number, value in read_objects(path, problems):
+    for number, value in read_objects(path, problems, lines=lines):
         try:
-            yield replace(post_from_object(value, default_id=str(number)), line=number)
+            post = replace(post_from_object(value, default_id=str(number)), line=number)
         except ValueError as error:
-            problems.append(Problem(name, number, "bad-post", f"{error}; the line is skipped"))
+            hint = tool_hint(name, value)
+            problems.append(Problem(name, number, "bad-post", f"{error}; the line is skipped{hint}"))
+            continue
+        for key in label_keys(value):
+            message = f"{key!r} looks like labels and is not read; they belong under 'entities'{tool_hint(name, value)}"
+            problems.append(Problem(name, number, "label-key", message))
+        yield post
 
 
 def post_from_object(value: dict[str, Any], *, default_id: str = "") -> Post:

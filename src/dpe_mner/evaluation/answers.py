@@ -13,6 +13,8 @@ from dpe_mner.evaluation.score import Labelled, Report, score
 from dpe_mner.pipeline import PredictionOptions, Predicts
 from dpe_mner.types import Post, Prediction
 
+_WHY_BARE = {"columns", "missing-tag", "bad-columns", "label-key"}  # findings that cost a post its labels
+
 
 def require_labels(dataset: Dataset) -> None:
     """Refuse unlabelled data.
@@ -22,9 +24,10 @@ def require_labels(dataset: Dataset) -> None:
     """
     bare = [post for post in dataset.posts if post.entities is None]
     if bare:
+        why = next((p for p in dataset.problems if p.kind in _WHY_BARE), None)
         raise InputError(
             f"{dataset.path}:{bare[0].line}: {len(bare)} posts have no labels, the first is {bare[0].id!r}; "
-            'add "entities" (JSONL) or tags (CoNLL)'
+            + ('add "entities" (JSONL) or tags (CoNLL)' if why is None else str(why))
         )
 
 

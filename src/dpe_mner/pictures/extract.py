@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpe_mner.data.joining import PICTURE_ENDINGS, picture_id
 from dpe_mner.errors import InputError
 from dpe_mner.pictures.kinds import Kind
 from dpe_mner.pictures.opening import Picture, PictureError, decode, open_picture, read_bytes
@@ -20,8 +21,6 @@ from dpe_mner.pictures.weights import ProviderError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jfif", ".avif"})
 
 
 @dataclass
@@ -63,9 +62,9 @@ def picture_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of pictures")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_ENDINGS)
     if not found:
-        raise InputError(f"{folder}: holds no picture ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(f"{folder}: holds no picture ({', '.join(PICTURE_ENDINGS)})")
     return found
 
 
@@ -108,6 +107,10 @@ class Extractor:
         self.workers = workers
         self.queries = queries or {}
         self.crops = crops or {}
+        self._crops_by_id = {picture_id(name): own for name, own in reversed(list(self.crops.items()))}
+        self._queries_by_id: dict[str, list[Sequence[str]]] = {}
+        for name, own_queries in self.queries.items():
+            self._queries_by_id.setdefault(picture_id(name), []).extend(own_queries)
         self.parts: dict[Kind, str] = {kind: reader.key(kind) for kind in reader.kinds}
         for kind, part in self.parts.items():
             try:
@@ -144,7 +147,7 @@ class Extractor:
             except OSError as error:
                 report.failed.append((name, f"cannot be read ({error.strerror})"))
                 continue
-            queries = self.queries.get(name) or self.queries.get(path.name) or [()]
+            queries = self.queries.get(name) or self._queries_by_id.get(picture_id(name)) or [()]
             seen = self.store.seen(name)
             known = None
             if seen is not None and (seen.size, seen.changed) == (status.st_size, status.st_mtime_ns):
@@ -166,7 +169,7 @@ class Extractor:
     def _open(self, job: _Job) -> tuple[Picture, list[Image]]:
         side = self.reader.settings.longest_side
         picture = decode(read_bytes(job.path), longest_side=side)
-        crops = self.crops.get(job.name) or self.crops.get(job.path.name) or ()
+        crops = self.crops.get(job.name) or self._crops_by_id.get(picture_id(job.name)) or ()
         return picture, [open_picture(crop, longest_side=side).image for crop in crops]
 
     def _batch(self, batch: Sequence[tuple[_Job, Future[tuple[Picture, list[Image]]]]], report: ExtractReport) -> None:

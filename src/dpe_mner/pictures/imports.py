@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dpe_mner.data.joining import picture_id
+from dpe_mner.data.json_values import parse_json
 from dpe_mner.errors import InputError
 
 _TAGS = 5  # the paper's number of object tags
@@ -89,13 +91,6 @@ def write_visual_text(path: str | os.PathLike[str], captions: dict[str, str], ta
     return len(identifiers)
 
 
-def picture_id(key: str) -> str:
-    """A picture's id from a key that may be a path with an ending."""
-    name = Path(key).name
-    stem, ending = os.path.splitext(name)
-    return stem if ending.lower() in {".jpg", ".jpeg", ".png"} else name
-
-
 def read_crop_index(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Crop files by picture file: JSON as written by :func:`convert_crop_index`, or HVPNeT's ``.pth`` dictionary.
 
@@ -111,7 +106,7 @@ def read_crop_index(path: str | os.PathLike[str]) -> dict[str, list[str]]:
 
             values = torch.load(name, map_location="cpu", weights_only=True)
         else:
-            values = json.loads(Path(name).read_text(encoding="utf-8"))
+            values = parse_json(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from None
     except Exception as error:  # unpickling refuses in many ways

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpe_mner.data.addresses import address_kind
-from dpe_mner.data.dataset import PICTURE_ENDINGS
+from dpe_mner.data.joining import picture_names
 from dpe_mner.pictures.kinds import Kind, PictureParts
 from dpe_mner.pictures.opening import Picture, PictureError, content_key, open_picture, picture_name, read_bytes
 from dpe_mner.pictures.reader import PictureReader
@@ -137,7 +137,9 @@ class PictureSource:
         inside = self.images is not None and path.is_relative_to(self.images)
         names = [str(path.relative_to(self.images)) if self.images is not None and inside else path.name, path.name]
         if not os.path.isfile(path):
-            names += [str(Path(name).with_suffix(ending)) for name in names for ending in PICTURE_ENDINGS]
+            names += [other for name in names for other in picture_names(name)]
+            if Path(names[0]).name:
+                names += [str(Path(names[0]).with_name(other)) for other in picture_names(path.name)]
         return list(dict.fromkeys(names))
 
     def _stored(self, post: Post, wanted: Sequence[Kind]) -> PictureParts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dpe_mner.data.gold import gold_words
@@ -39,6 +39,7 @@ def make_examples(
     pictures: PictureSource | None = None,
     *,
     source: int = 0,
+    log: Callable[[str], None] | None = None,
 ) -> list[Example]:
     """Examples of labelled posts. Posts without a word give none; entities are kept where they fit a window whole.
 
@@ -48,19 +49,31 @@ def make_examples(
         labels: Entity types.
         pictures: With a store: captions and tags are read from it now, features when a batch needs them.
         source: Number of the corpus they come from.
+        log: Receives a line when something is left out.
     """
     number = {label: c for c, label in enumerate(labels, start=1)}
     examples = []
+    entities = too_long = wordless = 0
     for index, given in enumerate(posts):
         post, picture = with_stored_text(given, pictures), None
         if pictures is not None:
             picture = pictures.locate(given)
         words = words_of(post)
         spans = [(first, last, number[label]) for first, last, label in gold_words(post, words)]
+        taken: set[GoldSpan] = set()
         for window in tokenizer.windows(post, words, index=index):
             start, end = window.first, window.first + len(window.words)
-            inside = [(f - start, t - start, c) for f, t, c in spans if start <= f and t < end]
-            examples.append(Example(window, inside, picture, source))
+            inside = [span for span in spans if start <= span[0] and span[1] < end]
+            taken.update(inside)
+            examples.append(Example(window, [(f - start, t - start, c) for f, t, c in inside], picture, source))
+        entities += len(spans)
+        too_long += len(spans) - len(taken)
+        wordless += not len(words)
+    if log is not None and (too_long or wordless):
+        log(
+            f"left out of training: {too_long} of {entities} entities, longer than a window "
+            f"({tokenizer.settings.window_words} words, {tokenizer.max_pieces} pieces); {wordless} posts without a word"
+        )
     return examples
 
 

@@ -12,8 +12,10 @@ import yaml
 from pydantic import Field, model_validator
 
 from dpe_mner.checkpoints.removed import refuse_removed, without_removed
+from dpe_mner.data.json_values import DuplicateKeyError
 from dpe_mner.errors import InputError
 from dpe_mner.settings import Section, Settings, parse_section
+from dpe_mner.training.unique_yaml import load_yaml
 
 
 class SourceSettings(Section):
@@ -35,6 +37,8 @@ class SourceSettings(Section):
     unannotated: list[str] = Field(
         default_factory=list, description="types it does not annotate; they stay out of its losses and of its score"
     )
+    tag_column: int | None = Field(default=None, description="column of the tags in CoNLL, from 1; the last if absent")
+    word_column: int = Field(default=1, ge=1, description="column of the words in CoNLL, from 1")
     share: float | None = Field(default=None, gt=0, le=1, description="of each batch; by its number of posts if absent")
     convention: str | None = Field(default=None, description="annotation convention; the name if absent")
 
@@ -52,6 +56,8 @@ class DataSettings(Section):
     images: str | None = Field(default=None, description="folder of pictures, named in the posts or after their ids")
     features: str | None = Field(default=None, description="store made by 'dpe-mner extract'; made if absent")
     label_map: dict[str, str] = Field(default_factory=dict)
+    tag_column: int | None = Field(default=None, description="column of the tags in CoNLL, from 1; the last if absent")
+    word_column: int = Field(default=1, ge=1, description="column of the words in CoNLL, from 1")
     labels: list[str] | None = Field(default=None, description="label set and order; from the training data if absent")
     sources: list[SourceSettings] = Field(default_factory=list, description="several corpora, the default first")
     unlabelled: str | None = Field(default=None, description="posts without labels that the teachers label")
@@ -132,12 +138,14 @@ def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     """
     name = os.fspath(path)
     try:
-        values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        values = load_yaml(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"{name}: cannot be read ({error.strerror}); give a recipe such as recipes/twitter2017-minilm.yaml"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except DuplicateKeyError as error:
+        raise InputError(f"{name}: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
         raise InputError(f"{name}: empty or not a mapping; see docs/training.md for the keys")

@@ -24,8 +24,7 @@ from dpe_mner.model import DPEMNERModel
 from dpe_mner.pipeline import PredictionOptions, chunks
 from dpe_mner.training.folder import write_whole
 from dpe_mner.training.recipe import Recipe
-from dpe_mner.training.sources import text_share
-from dpe_mner.training.trainer import Log
+from dpe_mner.training.sources import Log, text_share
 from dpe_mner.types import LabelledSpan, Post
 
 SILVER, SILVER_CARD = "silver.jsonl", "silver.json"

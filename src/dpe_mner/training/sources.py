@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dpe_mner.data.check import count_by_kind
+from dpe_mner.data.columns import Columns
 from dpe_mner.data.conventions import with_convention
 from dpe_mner.data.dataset import Dataset, load_dataset
-from dpe_mner.data.gold import check_labels
+from dpe_mner.data.gold import check_labels, gold_summary
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.answers import require_labels
 from dpe_mner.settings import Convention
 from dpe_mner.training.recipe import DataSettings, Recipe, SourceSettings
 from dpe_mner.types import Post
+
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -37,31 +41,40 @@ class Corpus:
     valid: Dataset
 
 
-def load_corpora(data: DataSettings) -> list[Corpus]:
+def load_corpora(data: DataSettings, *, log: Log | None = None) -> list[Corpus]:
     """All corpora of a recipe.
+
+    Args:
+        data: The recipe's data section.
+        log: Receives a line for what is not read as it stands.
 
     Raises:
         InputError: If a file is missing or unlabelled, or what is said of the sources does not fit together.
     """
     if not data.sources:
-        train, valid = (_load(data, data.folder, name, data) for name in (data.train, data.valid))
+        train, valid = (_load(data.folder, name, data, log=log) for name in (data.train, data.valid))
         return [Corpus("", None, None, train, valid)]
     _check_sources(data.sources)
-    corpora = [_corpus(data, source) for source in data.sources]
+    corpora = [_corpus(data, source, log=log) for source in data.sources]
     _check_types(data, corpora)
     return corpora
 
 
-def load_split(recipe: Recipe, split: Literal["train", "valid"]) -> Dataset:
+def load_split(recipe: Recipe, split: Literal["train", "valid"], *, log: Log | None = None) -> Dataset:
     """The training or validation posts of a recipe that has one corpus.
 
+    Args:
+        recipe: The recipe.
+        split: Which of its two.
+        log: Receives a line for what is not read as it stands.
+
     Raises:
-        InputError: If the recipe has several, or the file is missing or has unlabelled posts.
+        InputError: If the recipe has several, or the file is missing, or has unlabelled posts or no entity.
     """
     data = recipe.data
     if data.sources:
         raise InputError(f"{recipe.name}: has data.sources, and this takes one corpus; give data.train and data.valid")
-    return _load(data, data.folder, getattr(data, split), data)
+    return _load(data.folder, getattr(data, split), data, log=log)
 
 
 def conventions_of(corpora: Sequence[Corpus]) -> list[Convention]:
@@ -97,25 +110,37 @@ def batch_shares(given: Sequence[float | None], sizes: Sequence[int]) -> list[fl
     return [size / rest * (1 - said) if share is None else share for share, size in zip(given, sizes, strict=True)]
 
 
-def _load(data: DataSettings, folder: str, name: str, files: DataSettings | SourceSettings) -> Dataset:
+def _load(folder: str, name: str, files: DataSettings | SourceSettings, *, log: Log | None) -> Dataset:
     def path(given: str | None) -> str | None:
         return None if given is None else os.path.join(os.path.expanduser(folder), os.path.expanduser(given))
 
     where = path(name)
     assert where is not None
     dataset = load_dataset(
-        where, visual_text=path(files.visual_text), images=path(files.images), label_map=files.label_map
+        where,
+        visual_text=path(files.visual_text),
+        images=path(files.images),
+        label_map=files.label_map,
+        columns=Columns(word=files.word_column, tag=files.tag_column),
     )
     require_labels(dataset)
+    if not dataset.labels:
+        raise InputError(f"{where}: not one entity is labelled; there is nothing to learn or to score")
+    if log is not None:
+        for kind, found in count_by_kind(dataset.problems).items():
+            log(f"warning: {kind}: {len(found)}, the first is {found[0]}")
+        for line in (dataset.visual.summary, gold_summary(dataset.posts)):
+            if line:
+                log(f"{os.path.basename(where)}: {line}")
     return dataset
 
 
-def _corpus(data: DataSettings, source: SourceSettings) -> Corpus:
+def _corpus(data: DataSettings, source: SourceSettings, *, log: Log | None) -> Corpus:
     folder = os.path.join(data.folder, os.path.expanduser(source.folder))
     convention = Convention(name=source.convention or source.name, unannotated=tuple(source.unannotated))
-    train = _load(data, folder, source.train, source)
+    train = _load(folder, source.train, source, log=log)
     if source.valid is not None:
-        valid = _load(data, folder, source.valid, source)
+        valid = _load(folder, source.valid, source, log=log)
     else:
         held = [text_share(post) < source.hold_out for post in train.posts]
         valid = replace(train, posts=[post for post, out in zip(train.posts, held, strict=True) if out])

@@ -37,8 +37,8 @@ from dpe_mner.training.model_card import model_card
 from dpe_mner.training.pictures import prepare_pictures, store_folder
 from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
 from dpe_mner.training.silver import SILVER, silver_posts
-from dpe_mner.training.sources import Corpus, all_posts, batch_shares, conventions_of, load_corpora
-from dpe_mner.training.trainer import EntityTrainer, Log
+from dpe_mner.training.sources import Corpus, Log, all_posts, batch_shares, conventions_of, load_corpora
+from dpe_mner.training.trainer import EntityTrainer
 from dpe_mner.training.validate import Validator
 
 STEP_COUNTS = (1, 2, 3, 5)
@@ -62,7 +62,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     """
     output = Path(recipe.output)
     checkpoint = checkpoint_to_resume(output, resume=resume)
-    corpora = load_corpora(recipe.data)
+    corpora = load_corpora(recipe.data, log=log)
     training_data = all_posts([corpus.train for corpus in corpora])
     validation_data = all_posts([corpus.valid for corpus in corpora])
     settings = prepare_pictures(recipe, [*training_data.posts, *validation_data.posts], log=log)
@@ -228,7 +228,7 @@ def _lessons(recipe: Recipe, model: DPEMNERModel, corpora: Sequence[Corpus], *, 
     examples = [
         example
         for source, own in enumerate(posts)
-        for example in make_examples(own, model.tokenizer, model.labels, model.pictures, source=source)
+        for example in make_examples(own, model.tokenizer, model.labels, model.pictures, source=source, log=log)
     ]
     return _Lessons(examples, shares if len(posts) > 1 else None, silver)
 

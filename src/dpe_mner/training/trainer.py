@@ -22,9 +22,8 @@ from dpe_mner.training.batches import LengthGroupedBatches, SharedBatches
 from dpe_mner.training.examples import Example, ExampleCollator
 from dpe_mner.training.folder import HISTORY, write_whole
 from dpe_mner.training.recipe import TrainingSettings
+from dpe_mner.training.sources import Log
 from dpe_mner.training.validate import Validator
-
-Log = Callable[[str], None]
 
 
 class EpochTrainer(Trainer):
