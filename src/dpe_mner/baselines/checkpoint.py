@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
+from dpe_mner.data.writing import write_whole
 from dpe_mner.baselines.build import BuiltBaseline, Description, with_encoder, with_words
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.checkpoints.removed import without_removed
@@ -19,7 +20,6 @@ from dpe_mner.representations.encoders import new_encoder
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.representations.tokenizer import load_tokenizer
 from dpe_mner.settings import parse_section
-from dpe_mner.training.folder import write_whole
 
 DESCRIPTION, WEIGHTS = "baseline.json", "model.safetensors"
 

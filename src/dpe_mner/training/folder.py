@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,13 @@ from typing import Any
 import yaml
 
 from dpe_mner.data.dataset import Dataset
+from dpe_mner.data.writing import write_whole
 from dpe_mner.evaluation.score import Report
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.types import Prediction
 from dpe_mner.version import __version__
 
 RECIPE, METRICS, HISTORY, PREDICTIONS = "recipe.yaml", "metrics.json", "history.jsonl", "predictions.jsonl"
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a file that no reader meets half of."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        # Posts may hold half a surrogate pair, which UTF-8 cannot.
-        part.write_text(content, encoding="utf-8", errors="replace")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:
