@@ -11,10 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
-from dpe_mner.data.writing import write_whole
 from dpe_mner.baselines.build import BuiltBaseline, Description, with_encoder, with_words
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.checkpoints.removed import without_removed
+from dpe_mner.data.writing import write_whole
 from dpe_mner.errors import InputError
 from dpe_mner.representations.encoders import new_encoder
 from dpe_mner.representations.text import TextEncoder

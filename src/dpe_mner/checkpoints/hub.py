@@ -48,7 +48,7 @@ def checkpoint_folder(
     Raises:
         InputError: If there is no such folder or repository.
     """
-    path, text = Path(name), str(name)
+    path, text = Path(name).expanduser() if str(name).startswith("~") else Path(name), str(name)
     if path.is_dir():
         return path
     if path.exists() or text.startswith((".", "/", "~")):

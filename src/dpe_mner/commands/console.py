@@ -42,7 +42,9 @@ def cannot_write(name: object) -> Iterator[None]:
         if isinstance(error, InputError):
             raise
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{os.fspath(name) if isinstance(name, os.PathLike) else name}: cannot be written ({reason})") from None
+        raise InputError(
+            f"{os.fspath(name) if isinstance(name, os.PathLike) else name}: cannot be written ({reason})"
+        ) from None
 
 
 def is_full(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from dpe_mner.commands.console import cannot_write
 from dpe_mner.data.files import compression, copy_compressed, require_zstd
@@ -21,6 +21,14 @@ from dpe_mner.errors import InputError
 
 PART, JOURNAL = ".part", ".journal"
 _FORMAT = 1
+
+
+def as_line(value: dict[str, Any]) -> bytes:
+    """A line of JSON. Half a surrogate pair, which UTF-8 cannot hold, is written as JSON's own escape."""
+    try:
+        return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(value) + "\n").encode()
 
 
 class LineOutput(Protocol):

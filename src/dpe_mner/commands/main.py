@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -64,31 +64,31 @@ def main() -> None:
         with _ended_by_signals():
             _run(sys.argv[1:])
             sys.stdout.flush()
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (InputError, typer.Abort) as error:
-        fail(str(error) or "aborted")
-    except Stopped as stopped:
-        note(f"dpe-mner: {stopped}")
-        sys.exit(stopped.status)
-    except KeyboardInterrupt as stopped:
-        note("dpe-mner: stopped")
-        sys.exit(getattr(stopped, "status", 130))
-    except BrokenPipeError:  # the reader went away, e.g. "| head"
-        _forget_output()
-        sys.exit(0)
     except SystemExit as ended:  # rich ends the process itself when the reader went away
         sys.exit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code)
-    except ImportError as error:
-        if (error.name or "").split(".")[0] not in _EXTRAS:
-            raise
+    except (Exception, KeyboardInterrupt) as error:
+        _end(error)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """One line and the exit status for whatever ended the command early; a fault of ours is raised again."""
+    if isinstance(error, typer.Exit):
+        sys.exit(error.exit_code)
+    if isinstance(error, InputError | typer.Abort):
+        fail(str(error) or "aborted")
+    if isinstance(error, Stopped | KeyboardInterrupt):
+        note(f"dpe-mner: {str(error) or 'stopped'}")
+        sys.exit(getattr(error, "status", 130))
+    if isinstance(error, BrokenPipeError):  # the reader went away, e.g. "| head"
+        _forget_output()
+        sys.exit(0)
+    if isinstance(error, ImportError) and (error.name or "").split(".")[0] in _EXTRAS:
         fail(f"this needs {error.name}; run pip install 'dpe-mner[torch]'")
-    except Exception as error:
-        if not is_full(error):
-            raise
+    if is_full(error):
         _forget_output()
         place = getattr(error, "filename", None)
         fail(f"{f'{place}: ' if place else ''}no space left to write to; make room and run the same command again")
+    raise error
 
 
 def _run(arguments: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -50,5 +51,5 @@ def picture_models(pairs: list[str] | None) -> dict[str, str]:
         kind, equals, name = pair.partition("=")
         if not equals or not kind or not name:
             raise InputError(f"--picture-model {pair!r}: expected KIND=NAME, e.g. grid=microsoft/resnet-50")
-        models[kind] = name
+        models[kind] = os.path.expanduser(name)
     return models

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpe_mner.data.conll import read_conll
+from dpe_mner.data.files import Opened, bare_ending, expand
 from dpe_mner.data.jsonl import VisualText, read_posts_jsonl, read_visual_text
 from dpe_mner.data.source import Problem
+from dpe_mner.data.writing import is_special
 from dpe_mner.errors import InputError
 from dpe_mner.types import LabelledSpan, Post
 
@@ -42,11 +44,21 @@ class Dataset:
 
 
 def read_posts(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[Post]:
-    """Posts of a file by its format: ``.jsonl``/``.json`` or ``-`` is JSONL, everything else CoNLL."""
+    """Posts of a file by its format: ``.jsonl``/``.json`` is JSONL, everything else CoNLL, ``.gz`` and ``.zst`` aside.
+
+    What has no name that tells, as ``-`` and pipes, is JSONL if it begins with a brace.
+    """
     name = os.fspath(path)
-    if name == "-" or Path(name).suffix.lower() in {".jsonl", ".json", ".ndjson"}:
+    if bare_ending(name) in {".jsonl", ".json", ".ndjson"}:
         return read_posts_jsonl(path, problems)
+    if name == "-" or is_special(name):
+        return _read_unnamed(path, problems)
     return read_conll(path, problems)
+
+
+def _read_unnamed(path: str | os.PathLike[str], problems: list[Problem]) -> Iterator[Post]:
+    opened = Opened(path)
+    yield from (read_posts_jsonl if opened.beginning().startswith(b"{") else read_conll)(opened, problems)
 
 
 def load_dataset(
@@ -71,20 +83,21 @@ def load_dataset(
         InputError: If a file is missing or holds no post.
     """
     problems: list[Problem] = []
-    name = os.fspath(path)
+    name = expand(path)
     if os.path.isdir(name):
         raise InputError(f"{name}: is a folder; give a CoNLL or JSONL file")
-    posts = list(read_posts(path, problems))
+    posts = list(read_posts(name, problems))
     if not posts:
         first = f" ({problems[0]})" if problems else ""
         raise InputError(f"{name}: holds no post{first}; expected IMGID:/word<TAB>tag lines or JSONL")
     visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
-    folder = Path(images) if images is not None else Path(name).parent
+    folder = Path(expand(images)) if images is not None else Path(name).parent
     posts = [
         complete(post, visual=visual, folder=folder, label_map=label_map or {}, by_id=images is not None)
         for post in posts
     ]
-    return Dataset(path=name, posts=posts, problems=problems, sha256=file_sha256(name))
+    sha256 = "" if is_special(name) else file_sha256(name)
+    return Dataset(path=name, posts=posts, problems=problems, sha256=sha256)
 
 
 def file_sha256(path: str) -> str:
@@ -128,7 +141,7 @@ def complete(
         )
     image = post.image
     if isinstance(image, str | os.PathLike) and not str(image).startswith(("http://", "https://")):
-        image = str(folder / image)
+        image = str(folder / expand(image))
     if image is None and by_id:
         image = picture_by_id(folder, post.id)
     return replace(

@@ -43,6 +43,8 @@ def open_bytes(path: str | os.PathLike[str]) -> BinaryIO:
     Raises:
         InputError: If it cannot be opened, or what its compression needs is not installed.
     """
+    if isinstance(path, Opened):
+        return cast(BinaryIO, path)
     name = expand(path)
     if name == "-":
         return _standard_input()
@@ -117,6 +119,43 @@ def _standard_input() -> BinaryIO:
         if sys.stdin is None:
             raise InputError("standard input is closed; give a file") from None
         return sys.stdin.buffer
+
+
+class Opened(os.PathLike[str]):
+    """A file that can be read only once, opened to look at how it begins; it passes for its path.
+
+    Args:
+        path: The file, or ``-``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._name = os.fspath(path)
+        self._stream = open_bytes(path)
+        self._ahead: list[bytes] = []
+
+    def __fspath__(self) -> str:
+        return self._name
+
+    def beginning(self) -> bytes:
+        """The first line that is not blank; waits for it. Empty for an empty file, or one that cannot be read."""
+        while True:
+            try:
+                line = self._stream.readline()
+            except READ_ERRORS:  # met again, and told, by whoever reads on
+                return b""
+            self._ahead.append(line)
+            if line.strip(b"\xef\xbb\xbf \t\r\n") or not line:
+                return line.removeprefix(b"\xef\xbb\xbf").strip()
+
+    def readline(self) -> bytes:
+        """The next line, from the first."""
+        return self._ahead.pop(0) if self._ahead else self._stream.readline()
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *met: object) -> None:
+        self._stream.close()
 
 
 class _Frames(io.RawIOBase):

@@ -70,7 +70,7 @@ def post_from_object(value: dict[str, Any], *, default_id: str = "") -> Post:
     entities = value.get("entities")
     limit = len(text) if text is not None else len(words or ())
     return Post(
-        id=str(value.get("id", default_id)),
+        id=default_id if value.get("id") is None else str(value["id"]),
         text=text,
         words=tuple(words) if words is not None else None,
         image=image,

@@ -29,7 +29,15 @@ class Problem:
     @property
     def loses_data(self) -> bool:
         """Whether a line could not be used, so that a command must not end in success."""
-        return self.kind in {"not-utf8", "bad-json", "bad-post", "bad-tag", "bad-visual-text", "cut-short", "empty-post"}
+        return self.kind in {
+            "not-utf8",
+            "bad-json",
+            "bad-post",
+            "bad-tag",
+            "bad-visual-text",
+            "cut-short",
+            "empty-post",
+        }
 
     def __str__(self) -> str:
         where = f"{self.path}:{self.line}" if self.line else self.path

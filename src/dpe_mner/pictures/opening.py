@@ -63,7 +63,7 @@ def read_bytes(source: object, *, fetch_urls: bool = False) -> bytes:
     name = os.fspath(source)  # type: ignore[call-overload]
     if str(name).startswith(("http://", "https://")):
         return _download(str(name), allowed=fetch_urls)
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

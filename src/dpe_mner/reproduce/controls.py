@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpe_mner.data.writing import write_whole
 from dpe_mner.checkpoints.saved import WEIGHTS
+from dpe_mner.data.writing import write_whole
 from dpe_mner.reproduce.predictions import model_of_run
 from dpe_mner.training.folder import read_metrics
 from dpe_mner.training.recipe import Recipe
