@@ -11,7 +11,7 @@ import typer
 from dpe_mner.commands.bench_vision import VISION, check_parts, measure_vision, vision_lines, vision_table
 from dpe_mner.commands.console import note
 from dpe_mner.commands.options import Device, Dtype, Images, Model, PictureModels, Quiet, VisualText, picture_models
-from dpe_mner.commands.places import write_text
+from dpe_mner.commands.places import Read, check_folder, check_place, check_standard_output, write_text
 from dpe_mner.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def bench(
             raise InputError(f"{name} must be at least 1, got {value}")
     if plot is not None and only and "scaling" not in only:
         raise InputError("--plot draws the scaling table; add --only scaling")
+    _check_outputs(json_, plot, output, [data, visual_text, model, labelled, images])
     from dpe_mner.data.dataset import load_dataset
 
     posts = load_dataset(data, visual_text=visual_text).posts if data is not None else None
@@ -106,6 +107,15 @@ def bench(
 
         plot_scaling(result["scaling_ms"], plot)
     _show(result)
+
+
+def _check_outputs(json_: Path | None, plot: Path | None, output: Path, read: list[Read]) -> None:
+    check_standard_output(read)
+    if json_ is not None:
+        check_place("--json", json_, others=[*read, plot])
+    if plot is not None:
+        check_place("--plot", plot, others=read)
+    check_folder("--output", output, others=read)
 
 
 def _write(path: Path | None, result: dict[str, Any]) -> None:

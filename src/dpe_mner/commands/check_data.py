@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dpe_mner.commands.options import Images, Quiet, VisualText
+from dpe_mner.commands.places import check_standard_output
 from dpe_mner.errors import InputError
 
 
@@ -30,6 +31,7 @@ def check_data(
 
     Example: dpe-mner check-data train.txt --visual-text visual_text.jsonl --against valid.txt
     """
+    check_standard_output([data, visual_text, against])
     from dpe_mner.data.check import check_dataset, count_by_kind
 
     dataset, problems = check_dataset(data, visual_text=visual_text, images=images, against=against)

@@ -114,7 +114,7 @@ def evaluate(
     Example: dpe-mner evaluate valid.txt --visual-text visual_text.jsonl --against-exchanged captions --json c.json
     """
     errors = errors or []
-    check_outputs(json_, errors, plot, read=[data, visual_text, train_data])
+    check_outputs(json_, errors, plot, read=[data, visual_text, train_data, model, against, images, features])
     check_train_data(train_data, errors)
     question = Question(against, against_without, against_exchanged, control)
     question.check()

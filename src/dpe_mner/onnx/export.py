@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpe_mner.data.writing import write_whole
 from dpe_mner.diffusion.noise import starting_noise
 from dpe_mner.errors import InputError
 from dpe_mner.model import DPEMNERModel
@@ -85,11 +86,11 @@ def export_onnx(
     proto = _plain(program.model_proto)
     if share_weights:
         share(proto, weights)
-    (path / "model.onnx").write_bytes(proto.SerializeToString())
+    write_whole(path / "model.onnx", proto.SerializeToString())
     assert model.tokenizer is not None
     model.tokenizer.pretrained.backend_tokenizer.save(str(path / "tokenizer.json"))
     card = _card(model, gamma, seed)
-    (path / "runtime.json").write_text(json.dumps(card) + "\n", encoding="utf-8")
+    write_whole(path / "runtime.json", json.dumps(card) + "\n")
 
 
 def _plain(proto: Any) -> Any:
