@@ -280,14 +280,14 @@ def test_two_runs_never_write_one_output(tmp_path):
 
 def test_a_full_disk_is_one_line_and_keeps_whole_lines(saved_model, posts, tmp_path, monkeypatch):
     output, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
-    write, room = os.write, [1500]
+    write, room = os.write, [2500]
 
     def full(handle, block):
         if os.fstat(handle).st_ino != part.stat().st_ino:
             return write(handle, block)
         if not room[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        count = min(room[0], len(block))
+        count = min(room[0], 700, len(block))
         room[0] -= count
         return write(handle, bytes(block[:count]))
 

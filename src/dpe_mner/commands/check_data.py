@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dpe_mner.commands.options import Images, Quiet, VisualText
+from dpe_mner.commands.console import note
+from dpe_mner.commands.options import IgnoreLabel, Images, LabelMap, Quiet, VisualText
 from dpe_mner.commands.places import check_standard_output
 from dpe_mner.errors import InputError
 
@@ -25,6 +26,8 @@ def check_data(
         Path | None, typer.Option("--against", help="Another split; posts in both are reported.")
     ] = None,
     show: Annotated[int, typer.Option("--show", help="Findings of a kind to print; 0 for all.")] = 5,
+    label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
     quiet: Quiet = False,
 ) -> None:
     """Find what is wrong with a data set before training; exit status 2 if anything is.
@@ -33,8 +36,12 @@ def check_data(
     """
     check_standard_output([data, visual_text, against])
     from dpe_mner.data.check import check_dataset, count_by_kind
+    from dpe_mner.data.labels import LabelRules, parse_label_map
 
-    dataset, problems = check_dataset(data, visual_text=visual_text, images=images, against=against)
+    labels = LabelRules(parse_label_map(label_map), ignore_label or ())
+    dataset, problems = check_dataset(data, visual_text=visual_text, images=images, against=against, labels=labels)
+    for line in labels.unused():
+        note(f"warning: {line}", quiet=quiet)
     if not quiet:
         labelled = [post for post in dataset.posts if post.entities is not None]
         entities = sum(len(post.entities or ()) for post in labelled)

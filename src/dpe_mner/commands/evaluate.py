@@ -19,6 +19,7 @@ from dpe_mner.commands.options import (
     Dtype,
     Features,
     FetchUrls,
+    IgnoreLabel,
     Images,
     Int8,
     LabelMap,
@@ -33,6 +34,7 @@ from dpe_mner.commands.options import (
 )
 from dpe_mner.commands.places import write_text
 from dpe_mner.data.dataset import Dataset, load_dataset
+from dpe_mner.data.labels import LabelRules, parse_label_map
 from dpe_mner.errors import InputError
 from dpe_mner.pages.scores import STEPS, plot_scores
 from dpe_mner.types import Post
@@ -58,6 +60,7 @@ def evaluate(
     features: Features = None,
     fetch_urls: FetchUrls = False,
     label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
     errors: Annotated[
         list[Path] | None,
@@ -120,11 +123,13 @@ def evaluate(
     question.check()
     from dpe_mner.pipeline import PredictionOptions
 
-    renamed = parse_label_map(label_map)
+    labels = LabelRules(parse_label_map(label_map), ignore_label or ())
     models = picture_models(picture_model)
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size)
-    dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed)
-    train = None if train_data is None else load_dataset(train_data)
+    dataset = load_dataset(data, visual_text=visual_text, images=images, labels=labels)
+    train = None if train_data is None else load_dataset(train_data, labels=labels)
+    for line in labels.unused():
+        note(f"warning: {line}", quiet=quiet)
     import dpe_mner
     from dpe_mner.data.gold import check_labels
     from dpe_mner.evaluation.analysis import analyse, control_as_dict
@@ -143,10 +148,21 @@ def evaluate(
         return loaded
 
     def answer(model: DPEMNERModel, posts: Sequence[Post], options: PredictionOptions = options) -> Answers:
-        return answer_posts(model, posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet))
+        return answer_posts(
+            model, posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet), ignore_labels=labels.ignored
+        )
 
     loaded = load(model)
-    held = hold(question, loaded, dataset.posts, answer=answer, load=load, options=options, quiet=quiet)
+    held = hold(
+        question,
+        loaded,
+        dataset.posts,
+        answer=answer,
+        load=load,
+        options=options,
+        quiet=quiet,
+        ignore_labels=labels.ignored,
+    )
     report = held.own.report
     gamma = steps or loaded.usual[0]
     described = {
@@ -200,18 +216,3 @@ def _refuse_lost(dataset: Dataset) -> None:
         note(str(problem))
     if lost:
         raise InputError(f"{dataset.path}: {len(lost)} lines could not be used; the scores cover all others")
-
-
-def parse_label_map(pairs: list[str] | None) -> dict[str, str]:
-    """``["OTHER=MISC"]`` to a dictionary.
-
-    Raises:
-        InputError: If a pair has no ``=``.
-    """
-    renamed = {}
-    for pair in pairs or ():
-        old, equals, new = pair.partition("=")
-        if not equals or not old or not new:
-            raise InputError(f"--label-map {pair!r}: expected OLD=NEW, e.g. OTHER=MISC")
-        renamed[old] = new
-    return renamed

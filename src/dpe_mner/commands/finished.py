@@ -152,11 +152,18 @@ class FinishedLines:
             InputError: If the disk is full, or the file cannot be written.
         """
         block = memoryview(b"".join(lines))
-        with cannot_write(self.path):
-            while block:
-                block = block[os.write(self._handle, block) :]
-        self._size += sum(map(len, lines))
-        self.done += len(lines)
+        written = 0
+        try:
+            with cannot_write(self.path):
+                while written < len(block):
+                    written += os.write(self._handle, block[written:])
+        finally:  # also of a block that found no room: its lines that are whole count
+            for line in lines:
+                written -= len(line)
+                if written < 0:
+                    break
+                self._size += len(line)
+                self.done += 1
 
     def finish(self) -> None:
         """Give the output its name, compressed if its ending says so, and drop the journal.

@@ -36,7 +36,13 @@ Dtype = Annotated[
     str, typer.Option("--dtype", help="float32, or bfloat16 or float16: faster on a GPU, scores differ a little.")
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Quantise the encoder: faster on a CPU, for a little F1.")]
-LabelMap = Annotated[list[str] | None, typer.Option("--label-map", help="OLD=NEW label; may be repeated.")]
+LabelMap = Annotated[
+    list[str] | None, typer.Option("--label-map", metavar="OLD=NEW", help="Rename a label of the data; repeatable.")
+]
+IgnoreLabel = Annotated[
+    list[str] | None,
+    typer.Option("--ignore-label", metavar="LABEL", help="Leave out the entities of a label; repeatable."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no notes; errors still show.")]
 
 

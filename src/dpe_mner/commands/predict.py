@@ -193,7 +193,7 @@ def _read(name: str, visual_text: Path | None, images: Path | None, problems: li
         empty = True
         for post in read_posts(name, problems):
             empty = False
-            yield complete(post, visual=visual, folder=folder, label_map={}, by_id=images is not None)
+            yield complete(post, visual=visual, folder=folder, by_id=images is not None)
         if empty and not problems:
             raise InputError(f'{name}: holds no post; expected JSONL with "text" or "words", or CoNLL')
 

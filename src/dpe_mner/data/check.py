@@ -12,6 +12,7 @@ from pathlib import Path
 from dpe_mner.data.dataset import Dataset, load_dataset, picture_by_id
 from dpe_mner.data.gold import gold_characters
 from dpe_mner.data.jsonl import read_visual_text
+from dpe_mner.data.labels import LabelRules
 from dpe_mner.data.source import Problem
 from dpe_mner.data.words import split_text, words_of
 from dpe_mner.types import Post
@@ -25,6 +26,7 @@ def check_dataset(
     visual_text: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     against: str | os.PathLike[str] | None = None,
+    labels: LabelRules | None = None,
 ) -> tuple[Dataset, list[Problem]]:
     """Check a data set.
 
@@ -33,6 +35,7 @@ def check_dataset(
         visual_text: Captions and tags to join.
         images: Folder of pictures.
         against: Another split, whose posts must not occur here.
+        labels: What becomes of the labels before they are looked at.
 
     Returns:
         The data set and all findings, in file order by kind.
@@ -40,7 +43,7 @@ def check_dataset(
     Raises:
         InputError: If a file is missing or empty.
     """
-    data = load_dataset(path, visual_text=visual_text, images=images)
+    data = load_dataset(path, visual_text=visual_text, images=images, labels=labels)
     problems = list(data.problems)
     problems += _duplicates(data)
     problems += _labels(data)

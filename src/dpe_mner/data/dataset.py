@@ -11,10 +11,11 @@ from pathlib import Path
 from dpe_mner.data.conll import read_conll
 from dpe_mner.data.files import Opened, bare_ending, expand
 from dpe_mner.data.jsonl import VisualText, read_posts_jsonl, read_visual_text
+from dpe_mner.data.labels import LabelRules
 from dpe_mner.data.source import Problem
 from dpe_mner.data.writing import is_special
 from dpe_mner.errors import InputError
-from dpe_mner.types import LabelledSpan, Post
+from dpe_mner.types import Post
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def load_dataset(
     visual_text: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     label_map: Mapping[str, str] | None = None,
+    labels: LabelRules | None = None,
 ) -> Dataset:
     """Read a data set whole.
 
@@ -74,7 +76,8 @@ def load_dataset(
         path: CoNLL or JSONL.
         visual_text: Captions and tags by image id; a post's own win.
         images: Folder that image paths are relative to; the file's own folder when not given.
-        label_map: Old label to new, e.g. ``{"OTHER": "MISC"}``.
+        label_map: Old label to new, e.g. ``{"OTHER": "MISC"}``; short for ``labels`` with nothing else.
+        labels: What becomes of the labels; afterwards they know which of them were met.
 
     Returns:
         The posts and their problems.
@@ -92,10 +95,8 @@ def load_dataset(
         raise InputError(f"{name}: holds no post{first}; expected IMGID:/word<TAB>tag lines or JSONL")
     visual = read_visual_text(visual_text, problems) if visual_text is not None else {}
     folder = Path(expand(images)) if images is not None else Path(name).parent
-    posts = [
-        complete(post, visual=visual, folder=folder, label_map=label_map or {}, by_id=images is not None)
-        for post in posts
-    ]
+    rules = labels if labels is not None else LabelRules(label_map)
+    posts = [rules(complete(post, visual=visual, folder=folder, by_id=images is not None)) for post in posts]
     sha256 = "" if is_special(name) else file_sha256(name)
     return Dataset(path=name, posts=posts, problems=problems, sha256=sha256)
 
@@ -121,24 +122,17 @@ def complete(
     *,
     visual: Mapping[str, VisualText],
     folder: Path,
-    label_map: Mapping[str, str],
     by_id: bool = False,
 ) -> Post:
-    """A post with its visual text joined, its labels mapped, and its picture's path made whole.
+    """A post with its visual text joined, and its picture's path made whole.
 
     Args:
         post: As read.
         visual: Captions and tags by image id.
         folder: Image paths are relative to it.
-        label_map: Old label to new.
         by_id: Take the picture named after the post's id where the post names none.
     """
     seen = visual.get(post.id, VisualText(None, None, 0))
-    entities = post.entities
-    if entities is not None and label_map:
-        entities = tuple(
-            LabelledSpan(start=e.start, end=e.end, label=label_map.get(e.label, e.label)) for e in entities
-        )
     image = post.image
     if isinstance(image, str | os.PathLike) and not str(image).startswith(("http://", "https://")):
         image = str(folder / expand(image))
@@ -148,6 +142,5 @@ def complete(
         post,
         caption=post.caption if post.caption is not None else seen.caption,
         tags=post.tags if post.tags is not None else seen.tags,
-        entities=entities,
         image=image,
     )

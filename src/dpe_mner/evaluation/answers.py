@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.gold import gold_of_posts
@@ -60,6 +60,7 @@ def answer_posts(
     *,
     quiet: bool = True,
     note: Callable[[str], None] | None = None,
+    ignore_labels: Collection[str] = (),
 ) -> Answers:
     """Predict labelled posts.
 
@@ -69,6 +70,7 @@ def answer_posts(
         options: How to predict.
         quiet: No progress bar.
         note: Receives a line when posts were predicted without something they brought.
+        ignore_labels: Entities found with these labels are left out; the gold has none.
     """
     gold = gold_of_posts(posts)
     found, seen = _answers(model, posts, options)
@@ -76,7 +78,14 @@ def answer_posts(
     warned = [warning for result in results for warning in result.warnings]
     if warned and note is not None:
         note(f"warning: {len(warned)} posts had something left out, e.g. {warned[0]}")
+    if ignore_labels:
+        results = [without_labels(result, ignore_labels) for result in results]
     return Answers(seen, gold, results)
+
+
+def without_labels(prediction: Prediction, labels: Collection[str]) -> Prediction:
+    """A prediction without the entities of some labels."""
+    return replace(prediction, entities=[entity for entity in prediction.entities if entity.label not in labels])
 
 
 def _answers(
@@ -101,6 +110,7 @@ def evaluate_posts(
     *,
     quiet: bool = True,
     note: Callable[[str], None] | None = None,
+    ignore_labels: Collection[str] = (),
 ) -> Report:
     """Predict and compare, strictly, in characters; arguments as for :func:`answer_posts`."""
-    return answer_posts(model, posts, options, quiet=quiet, note=note).report
+    return answer_posts(model, posts, options, quiet=quiet, note=note, ignore_labels=ignore_labels).report

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dpe_mner.data.writing import replacing
+
 
 def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the parts of the loss and the validation F1 of a run.
@@ -41,4 +43,5 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=120)

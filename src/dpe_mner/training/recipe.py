@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dpe_mner.checkpoints.removed import refuse_removed, without_removed
+from dpe_mner.data.labels import LabelRules
 from dpe_mner.errors import InputError
 from dpe_mner.settings import Section, Settings, parse_section
 
@@ -26,11 +28,17 @@ class DataSettings(Section):
     images: str | None = Field(default=None, description="folder of pictures, named in the posts or after their ids")
     features: str | None = Field(default=None, description="store made by 'dpe-mner extract'; made if absent")
     label_map: dict[str, str] = Field(default_factory=dict)
+    ignore_labels: list[str] = Field(default_factory=list, description="entities of these are left out, in all splits")
     labels: list[str] | None = Field(default=None, description="label set and order; from the training data if absent")
 
     def path(self, name: str | None) -> str | None:
         """A path of this section, made relative to the folder."""
-        return None if name is None else os.path.join(os.path.expanduser(self.folder), name)
+        return None if name is None else os.path.join(os.path.expanduser(self.folder), os.path.expanduser(name))
+
+    @property
+    def rules(self) -> LabelRules:
+        """What becomes of the labels of the data."""
+        return LabelRules(self.label_map, self.ignore_labels)
 
 
 class TrainingSettings(Section):
@@ -68,6 +76,21 @@ class Recipe(Section):
     training: TrainingSettings = TrainingSettings()
     output: str = "runs/dpe-mner"
 
+    @field_validator("encoder", "output")
+    @classmethod
+    def _at_home(cls, value: str) -> str:
+        return os.path.expanduser(value)
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML whose dates are text: a folder may be called 2024-06-01, and no key of a recipe is a date."""
+
+
+_Plain.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
 
 def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, written: bool = False) -> Recipe:
     """Read a recipe and apply ``key=value`` overrides, e.g. ``training.epochs=3``.
@@ -83,7 +106,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     """
     name = os.fspath(path)
     try:
-        values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        values = yaml.load(Path(os.path.expanduser(name)).read_text(encoding="utf-8"), _Plain)
     except OSError as error:
         raise InputError(
             f"{name}: cannot be read ({error.strerror}); give a recipe such as recipes/twitter2017-minilm.yaml"
@@ -100,12 +123,42 @@ def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     return parse_section(Recipe, values, where=name)
 
 
+def with_choices(
+    recipe: Recipe,
+    *,
+    output: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    ignore_labels: Sequence[str] = (),
+) -> Recipe:
+    """A recipe with what was said besides it; names of folders and labels are taken as they are.
+
+    Args:
+        recipe: As read.
+        output: Folder of the run; the recipe's when not given.
+        label_map: Joins the recipe's, and wins.
+        ignore_labels: Join the recipe's.
+
+    Raises:
+        InputError: If the output is no name.
+    """
+    if output is not None and (not output or "\0" in output):
+        raise InputError(f"--output needs a folder to write, got {output!r}")
+    data = recipe.data.model_copy(
+        update={
+            "label_map": recipe.data.label_map | dict(label_map or {}),
+            "ignore_labels": list(dict.fromkeys([*recipe.data.ignore_labels, *ignore_labels])),
+        }
+    )
+    chosen = recipe.output if output is None else os.path.expanduser(output)
+    return recipe.model_copy(update={"data": data, "output": chosen})
+
+
 def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override!r}: expected key=value, e.g. training.epochs=3")
     try:
-        value = yaml.safe_load(text)
+        value = text if _is_text(key, text) else yaml.load(text, _Plain)
     except yaml.YAMLError:
         raise InputError(f"--set {override!r}: the value is not valid YAML") from None
     if isinstance(value, str) and _is_number(value):
@@ -118,6 +171,27 @@ def _set(values: dict[str, Any], override: str) -> None:
             raise InputError(f"--set {override!r}: {part!r} has no keys below it")
         section = below
     section[last] = value
+
+
+def _is_text(key: str, text: str) -> bool:
+    """Whether a key holds text, so that its value is none of YAML's business: not a number, a comment, or a truth.
+
+    Quotes are still taken off, and an empty value or ``null`` still means none.
+    """
+    if text[:1] in {"'", '"'} or text in {"", "null"}:
+        return False
+    kind: Any = Recipe
+    for part in key.split("."):
+        fields = getattr(kind, "model_fields", {})
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif part in fields:
+            options = [o for o in get_args(fields[part].annotation) if o is not type(None)]
+            is_union = get_origin(fields[part].annotation) in {Union, UnionType}
+            kind = options[0] if is_union and len(options) == 1 else fields[part].annotation
+        else:
+            return False
+    return kind is str
 
 
 def _is_number(text: str) -> bool:

@@ -15,6 +15,8 @@ from transformers.utils import logging as transformers_logging
 from dpe_mner.checkpoints.loading import load_checkpoint, save_checkpoint
 from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.data.gold import check_labels
+from dpe_mner.data.labels import LabelRules
+from dpe_mner.data.writing import write_whole
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.answers import require_labels
 from dpe_mner.model import DPEMNERModel
@@ -26,13 +28,16 @@ from dpe_mner.training.folder import (
     METRICS,
     RECIPE,
     common_metrics,
+    make_folder,
     read_metrics,
+    refuse_overwriting,
     write_metrics,
     write_recipe,
 )
 from dpe_mner.training.model_card import model_card
 from dpe_mner.training.pictures import prepare_pictures, store_folder
 from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
+from dpe_mner.training.sanity import check_splits, lost_gold
 from dpe_mner.training.trainer import EntityTrainer, Log
 from dpe_mner.training.validate import Validator
 
@@ -57,7 +62,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     """
     output = Path(recipe.output)
     checkpoint = checkpoint_to_resume(output, resume=resume)
-    training_data, validation_data = load_split(recipe, "train"), load_split(recipe, "valid")
+    training_data, validation_data = load_splits(recipe, log=log)
     settings = prepare_pictures(recipe, [*training_data.posts, *validation_data.posts], log=log)
     recipe = recipe.model_copy(update={"settings": settings})
     labels = recipe.data.labels or training_data.labels
@@ -70,8 +75,10 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     attach_pictures(recipe, model)
     assert model.tokenizer is not None
     examples = make_examples(training_data.posts, model.tokenizer, labels, model.pictures)
+    for line in lost_gold(training_data, examples):
+        log(f"warning: {line}")
     validator = Validator(validation_data.posts, batch_size=recipe.training.eval_batch_size)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_recipe(recipe, output)
     trainer = EntityTrainer(
         model=model,
@@ -163,7 +170,7 @@ def finish(
     }
     save_checkpoint(model, output, half=recipe.training.half_precision_weights)
     write_metrics(metrics, output)
-    (output / "README.md").write_text(model_card(recipe, metrics), encoding="utf-8")
+    write_whole(output / "README.md", model_card(recipe, metrics))
     plot_curves(metrics["history"], output / "curves.png")
     log(
         f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}, "
@@ -178,8 +185,26 @@ def attach_pictures(recipe: Recipe, model: DPEMNERModel) -> None:
         model.use_pictures(store=store_folder(recipe), images=recipe.data.path(recipe.data.images))
 
 
-def load_split(recipe: Recipe, split: str) -> Dataset:
+def load_splits(recipe: Recipe, *, log: Log) -> tuple[Dataset, Dataset]:
+    """Training and validation posts; what is odd about them is told in a line each.
+
+    Raises:
+        InputError: If nothing can be learned from them, or measured on them.
+    """
+    rules = recipe.data.rules
+    train, valid = load_split(recipe, "train", rules), load_split(recipe, "valid", rules)
+    for line in [*check_splits(train, valid), *rules.unused()]:
+        log(f"warning: {line}")
+    return train, valid
+
+
+def load_split(recipe: Recipe, split: str, labels: LabelRules | None = None) -> Dataset:
     """The ``train`` or ``valid`` posts of a recipe.
+
+    Args:
+        recipe: The recipe.
+        split: Which.
+        labels: Take note of the labels that are met; the recipe's own rules when not given.
 
     Raises:
         InputError: If the file is missing or has unlabelled posts.
@@ -188,7 +213,7 @@ def load_split(recipe: Recipe, split: str) -> Dataset:
     path = data.path(getattr(data, split))
     assert path is not None
     dataset = load_dataset(
-        path, visual_text=data.path(data.visual_text), images=data.path(data.images), label_map=data.label_map
+        path, visual_text=data.path(data.visual_text), images=data.path(data.images), labels=labels or data.rules
     )
     require_labels(dataset)
     return dataset
@@ -200,6 +225,7 @@ def checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
     Raises:
         InputError: If there is nothing to resume, or a run that was not asked to go on.
     """
+    refuse_overwriting(output)
     folder = output / "checkpoints"
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if resume:

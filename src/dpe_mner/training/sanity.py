@@ -1,0 +1,71 @@
+"""What is odd about the data of a run, told before the first epoch: what cannot be learned or measured, in a line each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from dpe_mner.data.dataset import Dataset
+from dpe_mner.data.words import words_of
+from dpe_mner.errors import InputError
+from dpe_mner.training.examples import Example
+
+
+def check_splits(train: Dataset, valid: Dataset) -> list[str]:
+    """Refuse splits that nothing can be learned from or measured on.
+
+    Args:
+        train: Training posts, labels as they will be learned.
+        valid: Validation posts.
+
+    Returns:
+        A line for each thing that is odd but can be trained on.
+
+    Raises:
+        InputError: If a split has no entity, or no training post has a word.
+    """
+    for data, lost in ((train, "there is nothing to learn"), (valid, "every epoch would score 0")):
+        if not data.labels:
+            raise InputError(f"{data.path}: none of its {len(data.posts)} posts has an entity, so {lost}")
+        empty = sum(not len(words_of(post)) for post in data.posts)
+        if empty == len(data.posts):
+            raise InputError(f"{data.path}: no post has a word, so {lost}")
+    told = []
+    if os.path.realpath(train.path) == os.path.realpath(valid.path) or train.sha256 == valid.sha256:
+        told.append(f"{valid.path}: validation posts are the training posts; their F1 says nothing of other posts")
+    if len(train.labels) == 1:
+        told.append(f"{train.path}: all entities are {train.labels[0]}; the model will know no other type")
+    for data in (train, valid):
+        empty = sum(not len(words_of(post)) for post in data.posts)
+        if empty:
+            told.append(f"{data.path}: {empty} of {len(data.posts)} posts have no word; nothing is learned from them")
+    missing = sorted(set(train.labels) - set(valid.labels))
+    if missing:
+        told.append(f"{valid.path}: no entity of type {', '.join(missing)}; F1 does not tell how these are learned")
+    return told
+
+
+def lost_gold(train: Dataset, examples: Sequence[Example]) -> list[str]:
+    """A line when gold entities are in no training example: cut where a post's windows meet, or without a word.
+
+    Args:
+        train: Training posts.
+        examples: Made of them.
+    """
+    learned: dict[int, set[tuple[int, int, int]]] = {}
+    for example in examples:
+        first = example.window.first
+        spans = {(first + left, first + right, kind) for left, right, kind in example.gold}
+        learned.setdefault(example.window.post, set()).update(spans)
+    lost = [
+        (post, len(set(post.entities or ())) - len(learned.get(index, ()))) for index, post in enumerate(train.posts)
+    ]
+    count = sum(max(number, 0) for _, number in lost)
+    if not count:
+        return []
+    total = sum(len(set(post.entities or ())) for post in train.posts)
+    first_lost = next(post for post, number in lost if number > 0)
+    return [
+        f"{train.path}:{first_lost.line}: {count} of {total} entities are not learned, the first in post "
+        f"{first_lost.id!r}: they are longer than a window, have no word, or cover the same words as another"
+    ]
