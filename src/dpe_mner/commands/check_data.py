@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpe_mner.commands.console import note
+from dpe_mner.commands.console import tell_unused
 from dpe_mner.commands.options import IgnoreLabel, Images, LabelMap, Quiet, VisualText
 from dpe_mner.commands.places import check_standard_output
 from dpe_mner.errors import InputError
@@ -40,8 +40,7 @@ def check_data(
 
     labels = LabelRules(parse_label_map(label_map), ignore_label or ())
     dataset, problems = check_dataset(data, visual_text=visual_text, images=images, against=against, labels=labels)
-    for line in labels.unused():
-        note(f"warning: {line}", quiet=quiet)
+    tell_unused(labels, quiet=quiet)
     if not quiet:
         labelled = [post for post in dataset.posts if post.entities is not None]
         entities = sum(len(post.entities or ()) for post in labelled)

@@ -16,6 +16,7 @@ from rich.table import Table
 from dpe_mner.errors import InputError
 
 if TYPE_CHECKING:
+    from dpe_mner.data.labels import LabelRules
     from dpe_mner.evaluation.score import Report
 
 
@@ -63,6 +64,12 @@ def note(message: str, *, quiet: bool = False) -> None:
     """One line on stderr."""
     if not quiet:
         typer.echo(" ".join(message.split("\n")), err=True)
+
+
+def tell_unused(labels: LabelRules, *, quiet: bool = False) -> None:
+    """A line for every rule about labels that did nothing."""
+    for line in labels.unused():
+        note(f"warning: {line}", quiet=quiet)
 
 
 def wants_progress(quiet: bool) -> bool:

@@ -12,7 +12,7 @@ import typer
 
 from dpe_mner.commands.analysis import BUNDLED, check_outputs, check_train_data, show_analysis
 from dpe_mner.commands.comparison import Question, hold
-from dpe_mner.commands.console import note, print_report
+from dpe_mner.commands.console import note, print_report, tell_unused
 from dpe_mner.commands.options import (
     BatchSize,
     Device,
@@ -128,8 +128,7 @@ def evaluate(
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size)
     dataset = load_dataset(data, visual_text=visual_text, images=images, labels=labels)
     train = None if train_data is None else load_dataset(train_data, labels=labels)
-    for line in labels.unused():
-        note(f"warning: {line}", quiet=quiet)
+    tell_unused(labels, quiet=quiet)
     import dpe_mner
     from dpe_mner.data.gold import check_labels
     from dpe_mner.evaluation.analysis import analyse, control_as_dict

@@ -13,7 +13,7 @@ from dpe_mner.data.files import compressed, expand
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:
-    """Whether there is something that is neither file nor folder, as ``/dev/null`` or a named pipe: written as it is."""
+    """Whether there is something that is neither file nor folder, as ``/dev/null`` or a named pipe: written as is."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 

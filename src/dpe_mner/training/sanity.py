@@ -1,4 +1,4 @@
-"""What is odd about the data of a run, told before the first epoch: what cannot be learned or measured, in a line each."""
+"""What is odd about the data of a run, told before the first epoch: a line for all that is not learned or measured."""
 
 from __future__ import annotations
 
