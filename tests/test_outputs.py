@@ -167,7 +167,8 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
             part.write_text("two")
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, fail_amid)
+    with pytest.raises(ZeroDivisionError):
+        fail_amid()
     assert path.read_text() == "one"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -33,8 +33,7 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from None
 
 
-_CHECKPOINTS, _BEST, _PICTURES = "checkpoints", "best", "pictures"
-_BEFORE_AN_EPOCH = frozenset({RECIPE, HISTORY, _CHECKPOINTS, _BEST, _PICTURES, "runs", "baseline.json"})
+_CHECKPOINTS, _PICTURES = "checkpoints", "pictures"
 
 
 def refuse_overwriting(folder: Path, read: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -65,9 +64,11 @@ def refuse_overwriting(folder: Path, read: Iterable[str | os.PathLike[str]] = ()
             raise
         raise InputError(f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
     begun = HISTORY in there or any((folder / _CHECKPOINTS).glob("checkpoint-*")) or read_metrics(folder) is not None
-    foreign = sorted(there - _BEFORE_AN_EPOCH) if not begun else []
-    if not begun and RECIPE in there and not _is_written(folder / RECIPE):
-        foreign = [RECIPE, *foreign]
+    if begun:
+        return
+    # A run's own recipe is the mark of one that ended in its first epoch; the card comes last of all.
+    own = RECIPE in there and _is_written(folder / RECIPE)
+    foreign = sorted(there & {"README.md", METRICS} if own else there - {_PICTURES})
     if foreign:
         raise InputError(f"{folder}: holds {foreign[0]}, and no run; {other}, or an empty folder")
 
