@@ -157,11 +157,12 @@ def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override!r}: expected key=value, e.g. training.epochs=3")
+    is_text = _is_text(key, text)
     try:
-        value = text if _is_text(key, text) else yaml.load(text, _Plain)
+        value = text if is_text else yaml.load(text, _Plain)
     except yaml.YAMLError:
         raise InputError(f"--set {override!r}: the value is not valid YAML") from None
-    if isinstance(value, str) and _is_number(value):
+    if not is_text and isinstance(value, str) and _is_number(value):
         value = float(value)  # YAML 1.1 reads 2e-5 as a string
     *path, last = key.split(".")
     section = values
