@@ -48,7 +48,8 @@ def test_wrong_usage_is_one_plain_line(arguments, words):
 def test_no_command_is_help_and_wrong_usage():
     shown = run()
     assert shown.returncode == 2
-    assert b"Usage" in shown.stderr
+    assert b"Usage" in shown.stdout
+    assert shown.stderr.strip() == b""
 
 
 def test_a_null_id_is_an_absent_one(saved_model, write):

@@ -72,7 +72,7 @@ def test_each_post_is_answered_before_the_next_comes(form):
 def test_standard_input_may_be_conll(saved_model):
     piped = run("predict", "-", "--model", saved_model, stdin=b"\xef\xbb\xbf\n" + conll(POSTS).encode())
     assert [row["id"] for row in lines_of(piped.stdout)] == [post.id for post in POSTS]
-    assert_refused(run("predict", "-", "--model", saved_model, stdin=b"\n \n"), "holds no post")
+    assert_refused(run("predict", "-", "--model", saved_model, stdin=b"\n\n"), "holds no post")
 
 
 def test_named_pipes_are_read_and_written(saved_model, tmp_path):

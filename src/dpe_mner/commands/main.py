@@ -103,7 +103,7 @@ def _run(arguments: list[str]) -> None:
         message: str = error.format_message()  # type: ignore[attr-defined]
         at = getattr(error, "ctx", None)
         if type(error).__name__ == "NoArgsIsHelpError":
-            typer.echo(message, err=True)
+            typer.echo(message) if message.strip() else None  # or the help was shown already
             raise typer.Exit(2) from None
         raise InputError(f"{message.rstrip('.')}; see '{at.command_path if at else 'dpe-mner'} --help'") from None
 
