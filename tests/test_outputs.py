@@ -412,10 +412,10 @@ class Forking:
 @pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_every_post_is_there_once(write, tmp_path):
     """Runs are killed and resumed until one finishes, and again from the first post, until fifty were killed."""
-    rows = [{"id": str(k % 5), "text": f"Kevin Durant visits Paris {k} {'and more ' * (k % 9)}"} for k in range(60)]
+    rows = [{"id": str(k % 5), "text": f"Kevin Durant visits Paris {k} {'and more ' * (k % 9)}"} for k in range(24)]
     posts = write("posts.jsonl", jsonl(rows))
     whole, output, part = (tmp_path / name for name in ("whole.jsonl", "out.jsonl", "out.jsonl.part"))
-    options = ["--batch-size", "2", "--quiet"]
+    options = ["--batch-size", "1", "--quiet"]
     predict = Forking()
     begun = time.monotonic()
     assert predict("predict", posts, "--output", whole, *options) == 0
