@@ -116,6 +116,7 @@ def evaluate(
     visual_text: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     label_map: Mapping[str, str] | None = None,
+    ignore_labels: Sequence[str] = (),
     seed: int = 0,
     steps: int | None = None,
     spans: int | None = None,
@@ -131,6 +132,7 @@ def evaluate(
         visual_text: JSONL with ``image_id``, ``caption`` and ``tags``, joined by post id.
         images: Folder that image paths are relative to.
         label_map: Labels of the data to rename, old to new.
+        ignore_labels: Labels whose entities count neither as gold nor as found.
         seed: Of the starting noise.
         steps: Reasoning steps gamma.
         spans: Noisy spans N.
@@ -150,16 +152,17 @@ def evaluate(
         )
     from dpe_mner.data.dataset import load_dataset
     from dpe_mner.data.gold import check_labels
+    from dpe_mner.data.labels import LabelRules
     from dpe_mner.evaluation.answers import evaluate_posts, require_labels
     from dpe_mner.pipeline import PredictionOptions, Predicts
 
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, convention=convention)
-    dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=label_map)
+    dataset = load_dataset(data, visual_text=visual_text, images=images, labels=LabelRules(label_map, ignore_labels))
     require_labels(dataset)
     _warn(dataset)
     loaded = model if isinstance(model, Predicts) else load(model)
     check_labels(dataset.labels, loaded.labels, where=str(data))
-    return evaluate_posts(loaded, dataset.posts, options, quiet=quiet)
+    return evaluate_posts(loaded, dataset.posts, options, quiet=quiet, ignore_labels=ignore_labels)
 
 
 def _warn(dataset: Dataset) -> None:
@@ -180,6 +183,8 @@ def train(
     *,
     overrides: Sequence[str] = (),
     output: str | os.PathLike[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    ignore_labels: Sequence[str] = (),
     resume: bool = False,
     log: Callable[[str], None] | None = None,
     progress: bool = False,
@@ -190,6 +195,8 @@ def train(
         recipe: YAML file.
         overrides: ``key=value`` of the recipe: ``["training.epochs=3", "data.folder=posts"]``.
         output: Folder of the run; the recipe's when not given.
+        label_map: Labels of the data to rename, old to new, besides the recipe's.
+        ignore_labels: Labels whose entities are left out, besides the recipe's.
         resume: Go on from the last finished epoch.
         log: Receives a line as things happen.
         progress: Show a progress bar.
@@ -206,10 +213,17 @@ def train(
         raise InputError(f"train reads a recipe, not {type(recipe).__name__}; write train('recipe.yaml')")
     if isinstance(overrides, str | Mapping):
         raise InputError("overrides is a list of settings; write train(recipe, overrides=['training.epochs=3'])")
-    given = [*overrides, *([f"output={os.fspath(output)}"] if output is not None else [])]
     try:
-        from dpe_mner.training.recipe import load_recipe
+        from dpe_mner.training.folder import refuse_overwriting
+        from dpe_mner.training.recipe import load_recipe, with_choices
         from dpe_mner.training.train import train as run
     except ImportError as error:
         raise InputError(f"training needs {error.name}; run pip install 'dpe-mner[train]'") from None
-    return run(load_recipe(Path(recipe), given), resume=resume, log=log or (lambda line: None), progress=progress)
+    loaded = with_choices(
+        load_recipe(Path(recipe), overrides),
+        output=None if output is None else os.fspath(output),
+        label_map=label_map,
+        ignore_labels=ignore_labels,
+    )
+    refuse_overwriting(Path(loaded.output), [recipe])
+    return run(loaded, resume=resume, log=log or (lambda line: None), progress=progress)

@@ -15,12 +15,12 @@ from dpe_mner.baselines.build import BuiltBaseline, Description, with_encoder, w
 from dpe_mner.baselines.network import Baseline
 from dpe_mner.checkpoints.removed import without_removed
 from dpe_mner.checkpoints.saved import refuse_not_finite
+from dpe_mner.data.writing import write_whole
 from dpe_mner.errors import InputError
 from dpe_mner.representations.encoders import new_encoder
 from dpe_mner.representations.text import TextEncoder
 from dpe_mner.representations.tokenizer import check_vocabulary, load_tokenizer, refuse_without_vocabulary
 from dpe_mner.settings import parse_section
-from dpe_mner.training.folder import write_whole
 
 DESCRIPTION, WEIGHTS = "baseline.json", "model.safetensors"
 

@@ -18,9 +18,16 @@ from dpe_mner.baselines.trainer import BaselineTrainer
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.gold import check_labels
 from dpe_mner.training.examples import Example, make_examples
-from dpe_mner.training.folder import common_metrics, read_metrics, write_metrics, write_predictions, write_recipe
+from dpe_mner.training.folder import (
+    common_metrics,
+    make_folder,
+    read_metrics,
+    write_metrics,
+    write_predictions,
+    write_recipe,
+)
 from dpe_mner.training.recipe import Recipe, resolve_encoder
-from dpe_mner.training.sources import Log, load_split
+from dpe_mner.training.sources import Log, load_splits
 from dpe_mner.training.train import checkpoint_to_resume
 
 
@@ -55,7 +62,7 @@ def train_baseline(
     finished = read_metrics(output) if resume else None
     checkpoint = checkpoint_to_resume(output, resume=resume) if finished is None else None
     recipe = without_vision(recipe)
-    training_data, validation_data = load_split(recipe, "train", log=log), load_split(recipe, "valid", log=log)
+    training_data, validation_data = load_splits(recipe, log=log)
     labels = recipe.data.labels or training_data.labels
     for data in (training_data, validation_data):
         check_labels(data.labels, labels, where=data.path)
@@ -75,7 +82,7 @@ def train_baseline(
     examples = make_examples([text_only(post) for post in training_data.posts], baseline.tokenizer, labels, log=log)
     if description.kind == "bert-span":
         _tell_too_long(examples, description.settings.span.max_length, log=log)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_recipe(recipe, output)
     if checkpoint is None:  # else it is there, with the threshold of the best epoch so far
         save_description(baseline, output)

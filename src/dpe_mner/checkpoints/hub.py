@@ -50,7 +50,7 @@ def checkpoint_folder(
     """
     if not isinstance(name, str | os.PathLike) or not str(name):
         raise InputError(f"a checkpoint is a folder or a hub id, not {str(name)[:40]!r}; e.g. load('runs/mine')")
-    path, text = Path(name), str(name)
+    path, text = Path(name).expanduser() if str(name).startswith("~") else Path(name), str(name)
     if path.is_dir():
         return path
     if path.exists() or text.startswith((".", "/", "~")):

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dpe_mner.commands.places import check_place, write_text
+from dpe_mner.commands.places import Read, check_place, check_standard_output, write_text
+from dpe_mner.data.files import bare_ending
 from dpe_mner.errors import InputError
 from dpe_mner.pages.figures import require_matplotlib
 from dpe_mner.pages.scores import ENDINGS
@@ -22,14 +23,13 @@ if TYPE_CHECKING:
 BUNDLED = "bundled"  # the bundled model's name in results and for --against
 
 
-def check_outputs(
-    json_: Path | None, errors: Sequence[Path], plot: Path | None, *, read: Sequence[Path | None]
-) -> None:
+def check_outputs(json_: Path | None, errors: Sequence[Path], plot: Path | None, *, read: Sequence[Read]) -> None:
     """Refuse places that cannot be written before any work is done.
 
     Raises:
         InputError: Naming the option.
     """
+    check_standard_output(read)
     taken = list(read)
     if json_ is not None:
         check_place("--json", json_, others=taken)
@@ -79,7 +79,7 @@ def show_analysis(
         for line in lines:
             typer.echo(line)
     for path in errors:
-        if path.suffix.lower() == ".json":
+        if bare_ending(path) == ".json":
             write_text(path, json.dumps(analysis.as_dict(), indent=1, ensure_ascii=False) + "\n")
         else:
             write_text(path, error_page(analysis, fetch_urls=fetch_urls))

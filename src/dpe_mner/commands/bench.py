@@ -11,7 +11,6 @@ import typer
 from dpe_mner.commands.bench_report import show
 from dpe_mner.commands.bench_vision import measure_vision, vision_lines, vision_table
 from dpe_mner.commands.console import note
-from dpe_mner.commands.evaluate import parse_label_map
 from dpe_mner.commands.findings import note_dataset
 from dpe_mner.commands.options import (
     Device,
@@ -24,7 +23,7 @@ from dpe_mner.commands.options import (
     VisualText,
     picture_models,
 )
-from dpe_mner.commands.places import write_text
+from dpe_mner.commands.places import Read, check_folder, check_place, check_standard_output, write_text
 from dpe_mner.errors import InputError
 
 
@@ -90,7 +89,9 @@ def bench(
     for name, value in (("--batch-size", batch_size), ("--repeats", repeats), ("--threads", threads)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
+    _check_outputs(json_, plot, output, [data, visual_text, model, labelled, images])
     from dpe_mner.data.dataset import load_dataset
+    from dpe_mner.data.labels import parse_label_map
 
     renamed, models = parse_label_map(label_map), picture_models(picture_model)
     posts = None
@@ -144,6 +145,15 @@ def bench(
 
         plot_scaling(result["scaling_ms"], plot)
     show(result)
+
+
+def _check_outputs(json_: Path | None, plot: Path | None, output: Path, read: list[Read]) -> None:
+    check_standard_output(read)
+    if json_ is not None:
+        check_place("--json", json_, others=[*read, plot])
+    if plot is not None:
+        check_place("--plot", plot, others=read)
+    check_folder("--output", output, others=read)
 
 
 def _write(path: Path | None, result: dict[str, Any]) -> None:

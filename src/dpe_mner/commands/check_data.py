@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dpe_mner.commands.options import FetchUrls, Images, Quiet, TagColumn, VisualText, WordColumn
+from dpe_mner.commands.console import tell_unused
+from dpe_mner.commands.options import FetchUrls, IgnoreLabel, Images, LabelMap, Quiet, TagColumn, VisualText, WordColumn
+from dpe_mner.commands.places import check_standard_output
 from dpe_mner.errors import InputError
 
 
@@ -30,6 +32,8 @@ def check_data(
     tag_column: TagColumn = None,
     word_column: WordColumn = 1,
     show: Annotated[int, typer.Option("--show", help="Findings of a kind to print; 0 for all.")] = 5,
+    label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
     quiet: Quiet = False,
 ) -> None:
     """Find what is wrong with a data set before training; exit status 2 if anything is.
@@ -38,18 +42,23 @@ def check_data(
 
     Example: dpe-mner check-data posts.jsonl --images photos --unlabelled
     """
+    check_standard_output([data, visual_text, against])
     from dpe_mner.data.check import check_dataset, count_by_kind
     from dpe_mner.data.columns import Columns
+    from dpe_mner.data.labels import LabelRules, parse_label_map
 
+    labels = LabelRules(parse_label_map(label_map), ignore_label or ())
     dataset, problems = check_dataset(
         data,
         visual_text=visual_text,
         images=images,
         against=against,
         columns=Columns(word=word_column, tag=tag_column),
+        labels=labels,
         labelled=not unlabelled,
         fetch_urls=fetch_urls,
     )
+    tell_unused(labels, quiet=quiet)
     if not quiet:
         labelled = [post for post in dataset.posts if post.entities is not None]
         entities = sum(len(post.entities or ()) for post in labelled)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,7 @@ def hold(
     load: Load,
     options: PredictionOptions,
     quiet: bool = False,
+    ignore_labels: Collection[str] = (),
 ) -> Held:
     """Answer, and answer what it is held against. What can be refused is, before any long work.
 
@@ -100,6 +101,7 @@ def hold(
         load: Gives another model.
         options: How ``answer`` predicts; its seed also draws the exchange.
         quiet: No progress, no notes.
+        ignore_labels: Entities found with these labels are left out, as ``answer`` does.
 
     Raises:
         InputError: If the other model cannot be used, or there is nothing to take away or to exchange.
@@ -113,7 +115,7 @@ def hold(
     if question.control is not None:
         if isinstance(model, OnnxModel):
             raise needs_torch(f"--control {question.control}")
-        return _mean_state(model, posts, options, quiet=quiet)
+        return _mean_state(model, posts, options, quiet=quiet, ignore_labels=ignore_labels)
     if question.against is not None:
         rival = load(None if question.against == BUNDLED else question.against)
         return Held(answer(model, posts), answer(rival, posts), question.against)
@@ -137,10 +139,19 @@ def _made(model: DPEMNERModel, what: str) -> bool:
     return bool(wanted.get(what, set()) & set(kinds))
 
 
-def _mean_state(model: DPEMNERModel, posts: Sequence[Post], options: PredictionOptions, *, quiet: bool) -> Held:
+def _mean_state(
+    model: DPEMNERModel,
+    posts: Sequence[Post],
+    options: PredictionOptions,
+    *,
+    quiet: bool,
+    ignore_labels: Collection[str],
+) -> Held:
     from dpe_mner.evaluation.mean_state import MEAN_STATE, as_dict, mean_state_answers
 
-    found = mean_state_answers(model, posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet))
+    found = mean_state_answers(
+        model, posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet), ignore_labels=ignore_labels
+    )
     line = (
         f"threshold chosen again under the control: {found.threshold}; with the checkpoint's own, "
         f"{model.settings.decision.threshold}, F1 {found.at_own_threshold.overall.f1:.2f}"

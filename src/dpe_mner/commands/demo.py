@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from dpe_mner.commands.options import Model, Quiet
-from dpe_mner.commands.places import write_text
+from dpe_mner.commands.places import check_place, write_text
 from dpe_mner.data.words import words_of
 from dpe_mner.errors import needs_torch
 from dpe_mner.types import Entity, Post
@@ -32,6 +32,7 @@ def demo(
 
     Example: dpe-mner demo --output demo.html
     """
+    check_place("--output", output, others=[model])
     import dpe_mner
     from dpe_mner.data.demo import demo_credits, demo_posts
 

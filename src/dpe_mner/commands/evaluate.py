@@ -12,7 +12,7 @@ import typer
 
 from dpe_mner.commands.analysis import BUNDLED, check_outputs, check_train_data, show_analysis
 from dpe_mner.commands.comparison import Question, hold
-from dpe_mner.commands.console import note, print_report
+from dpe_mner.commands.console import note, print_report, tell_unused
 from dpe_mner.commands.findings import note_dataset, note_problems
 from dpe_mner.commands.options import (
     BatchSize,
@@ -21,6 +21,7 @@ from dpe_mner.commands.options import (
     Dtype,
     Features,
     FetchUrls,
+    IgnoreLabel,
     Images,
     Int8,
     LabelMap,
@@ -38,6 +39,7 @@ from dpe_mner.commands.options import (
 from dpe_mner.commands.places import write_text
 from dpe_mner.data.columns import Columns
 from dpe_mner.data.dataset import Dataset, load_dataset
+from dpe_mner.data.labels import LabelRules, parse_label_map
 from dpe_mner.errors import InputError
 from dpe_mner.pages.scores import STEPS, plot_scores
 from dpe_mner.types import Post
@@ -65,6 +67,7 @@ def evaluate(
     label_map: LabelMap = None,
     tag_column: TagColumn = None,
     word_column: WordColumn = 1,
+    ignore_label: IgnoreLabel = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
     errors: Annotated[
         list[Path] | None,
@@ -122,18 +125,19 @@ def evaluate(
     Example: dpe-mner evaluate valid.txt --visual-text visual_text.jsonl --against-exchanged captions --json c.json
     """
     errors = errors or []
-    check_outputs(json_, errors, plot, read=[data, visual_text, train_data])
+    check_outputs(json_, errors, plot, read=[data, visual_text, train_data, model, against, images, features])
     check_train_data(train_data, errors)
     question = Question(against, against_without, against_exchanged, control)
     question.check()
     from dpe_mner.pipeline import PredictionOptions
 
-    renamed = parse_label_map(label_map)
+    labels = LabelRules(parse_label_map(label_map), ignore_label or ())
     models = picture_models(picture_model)
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, convention=convention)
     columns = Columns(word=word_column, tag=tag_column)
-    dataset = load_dataset(data, visual_text=visual_text, images=images, label_map=renamed, columns=columns)
-    train = None if train_data is None else load_dataset(train_data, columns=columns)
+    dataset = load_dataset(data, visual_text=visual_text, images=images, columns=columns, labels=labels)
+    train = None if train_data is None else load_dataset(train_data, columns=columns, labels=labels)
+    tell_unused(labels, quiet=quiet)
     import dpe_mner
     from dpe_mner.data.gold import check_labels
     from dpe_mner.evaluation.analysis import analyse, control_as_dict
@@ -153,10 +157,21 @@ def evaluate(
         return loaded
 
     def answer(model: DPEMNERModel, posts: Sequence[Post], options: PredictionOptions = options) -> Answers:
-        return answer_posts(model, posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet))
+        return answer_posts(
+            model, posts, options, quiet=quiet, note=lambda line: note(line, quiet=quiet), ignore_labels=labels.ignored
+        )
 
     loaded = load(model)
-    held = hold(question, loaded, dataset.posts, answer=answer, load=load, options=options, quiet=quiet)
+    held = hold(
+        question,
+        loaded,
+        dataset.posts,
+        answer=answer,
+        load=load,
+        options=options,
+        quiet=quiet,
+        ignore_labels=labels.ignored,
+    )
     report = held.own.report
     gamma = steps or loaded.usual[0]
     described = {
@@ -208,18 +223,3 @@ def _refuse_lost(dataset: Dataset, *, quiet: bool) -> None:
     lost = note_problems(dataset.problems, quiet=quiet)
     if lost:
         raise InputError(f"{dataset.path}: {len(lost)} lines could not be used; the scores cover all others")
-
-
-def parse_label_map(pairs: list[str] | None) -> dict[str, str]:
-    """``["OTHER=MISC"]`` to a dictionary.
-
-    Raises:
-        InputError: If a pair has no ``=``.
-    """
-    renamed = {}
-    for pair in pairs or ():
-        old, equals, new = pair.partition("=")
-        if not equals or not old or not new:
-            raise InputError(f"--label-map {pair!r}: expected OLD=NEW, e.g. OTHER=MISC")
-        renamed[old] = new
-    return renamed

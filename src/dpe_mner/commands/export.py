@@ -10,6 +10,7 @@ import typer
 from dpe_mner.commands.console import note
 from dpe_mner.commands.findings import note_dataset
 from dpe_mner.commands.options import Model, Quiet, Seed, Steps, VisualText
+from dpe_mner.commands.places import check_folder
 from dpe_mner.errors import InputError
 
 _CHECKED = 200
@@ -48,6 +49,8 @@ def export(
     for name, value in (("--steps", steps), ("--threads", threads)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
+    check_folder("--output", output, others=[data, visual_text, *([] if share_weights else [model])])
+    _check_foreign(output, share_weights=share_weights)
     from dpe_mner.data.dataset import load_dataset
     from dpe_mner.data.demo import demo_posts
 
@@ -77,3 +80,15 @@ def export(
         note(f"  {name}: {parity.posts / seconds:.0f} posts/s", quiet=quiet)
     if parity.same < parity.posts:
         raise RuntimeError(f"the export differs from its model in {parity.posts - parity.same} posts")
+
+
+def _check_foreign(output: Path, *, share_weights: bool) -> None:
+    """Refuse a folder whose tokenizer or graph is not an earlier export's: they would be overwritten."""
+    if share_weights or (output / "runtime.json").is_file():
+        return
+    for name in ("config.json", "model.safetensors", "model.onnx", "tokenizer.json"):
+        if (output / name).exists():
+            raise InputError(
+                f"--output {output}: holds {name} and no export; choose another folder, or add --share-weights if it "
+                "is the model's own"
+            )

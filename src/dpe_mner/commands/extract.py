@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpe_mner.commands.console import note, wants_progress
+from dpe_mner.commands.console import Stopped, is_full, note, wants_progress
 from dpe_mner.commands.options import Device, Quiet
+from dpe_mner.commands.places import check_folder, check_place
 from dpe_mner.errors import InputError
 
 if TYPE_CHECKING:
-    from dpe_mner.pictures.extract import ExtractReport
+    from dpe_mner.pictures.extract import Extractor, ExtractReport
     from dpe_mner.pictures.reader import PictureReader
     from dpe_mner.settings import PictureSettings
 
@@ -64,6 +65,7 @@ def extract(
     """
     if batch_size < 1 or (workers is not None and workers < 1):
         raise InputError("--batch-size and --workers must be at least 1")
+    check_folder("--output", output, others=[images, recipe, model, posts, crops, crop_index])
     own = {
         "grid": grid, "caption": caption, "tags": tags, "regions": regions, "grounding": grounding,
         "crops": crops, "ocr": ocr or None, "pool": pool,
@@ -94,11 +96,25 @@ def extract(
             queries=queries, crops=cut,
         )  # fmt: skip
         with _progress(len(files), quiet) as progress:
-            report = extractor(files, progress)
+            report = _extracted(extractor, files, progress, output)
         sizes, parts = store.sizes(), store.parts()
     finally:
         store.close()
     _summary(report, sizes, parts, output, quiet)
+
+
+def _extracted(
+    extractor: Extractor, files: Sequence[Path], progress: Callable[[ExtractReport], None], output: Path
+) -> ExtractReport:
+    kept = f"what was made is in {output}; the same command goes on from there"
+    try:
+        return extractor(files, progress)
+    except KeyboardInterrupt as stopped:
+        raise Stopped(f"stopped; {kept}", getattr(stopped, "status", 130)) from None
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise InputError(f"{output}: no space left to write to; {kept}") from None
 
 
 def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> PictureSettings:
@@ -219,6 +235,7 @@ def import_visual(
 
     if (crops is None) == (captions is None and labels is None):
         raise InputError("give --captions and/or --labels, or --crops")
+    check_place("--output", output, others=[captions, labels, crops])
     if crops is not None:
         count = convert_crop_index(crops, output)
     else:

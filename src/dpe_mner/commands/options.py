@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,13 @@ Dtype = Annotated[
     str, typer.Option("--dtype", help="float32, or bfloat16 or float16: faster on a GPU, scores differ a little.")
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Quantise the encoder: faster on a CPU, for a little F1.")]
-LabelMap = Annotated[list[str] | None, typer.Option("--label-map", help="OLD=NEW label; may be repeated.")]
+LabelMap = Annotated[
+    list[str] | None, typer.Option("--label-map", metavar="OLD=NEW", help="Rename a label of the data; repeatable.")
+]
+IgnoreLabel = Annotated[
+    list[str] | None,
+    typer.Option("--ignore-label", metavar="LABEL", help="Leave out the entities of a label; repeatable."),
+]
 Convention = Annotated[
     str | None,
     typer.Option("--convention", help="Annotation convention to answer by, see 'dpe-mner info'; the first if absent."),
@@ -59,5 +66,5 @@ def picture_models(pairs: list[str] | None) -> dict[str, str]:
         kind, equals, name = pair.partition("=")
         if not equals or not kind or not name:
             raise InputError(f"--picture-model {pair!r}: expected KIND=NAME, e.g. grid=microsoft/resnet-50")
-        models[kind] = name
+        models[kind] = os.path.expanduser(name)
     return models

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpe_mner.commands.console import note
 from dpe_mner.commands.findings import note_joined, note_problems
+from dpe_mner.commands.finished import JOURNAL, PART
+from dpe_mner.commands.identity import absolute, what_it_depends_on
 from dpe_mner.commands.options import (
     BatchSize,
     Convention,
@@ -32,13 +35,14 @@ from dpe_mner.commands.options import (
     WordColumn,
     picture_models,
 )
-from dpe_mner.commands.places import check_place, write_text
+from dpe_mner.commands.places import Read, check_place, check_standard_output, write_text
+from dpe_mner.commands.prediction_output import check_resume, line_output, write_all
 from dpe_mner.data.columns import Columns
 from dpe_mner.data.dataset import complete, read_posts, read_visual_join
 from dpe_mner.data.joining import VisualJoin
-from dpe_mner.data.jsonl import json_line
 from dpe_mner.data.recognise import refuse_binary
 from dpe_mner.data.source import Problem
+from dpe_mner.data.stretches import Pace, is_live, stretches
 from dpe_mner.errors import InputError
 from dpe_mner.types import Post, Prediction
 
@@ -54,13 +58,16 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     input_: Annotated[
-        str | None, typer.Argument(metavar="[INPUT]", help="JSONL or CoNLL file, or - for JSONL.")
+        str | None, typer.Argument(metavar="[INPUT]", help="JSONL or CoNLL file, or - for standard input.")
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text of a single post.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="Picture of the single post.")] = None,
     caption: Annotated[str | None, typer.Option("--caption", help="Caption of its picture.")] = None,
     tags: Annotated[str | None, typer.Option("--tags", help="Objects in its picture: a,b,c.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="JSONL to write; stdout if absent.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the finished lines of a run of this command that was ended.")
+    ] = False,
     model: Model = None,
     visual_text: VisualText = None,
     images: Images = None,
@@ -89,53 +96,90 @@ def predict(
 
     Example: dpe-mner predict posts.jsonl --output entities.jsonl --html reasoning.html
     """
-    single = [name for name, value in (("image", image), ("caption", caption), ("tags", tags)) if value is not None]
-    if (input_ is None) == (text is None):
-        raise InputError("give either INPUT or --text; see 'dpe-mner predict --help'")
-    if text is None and single:
-        raise InputError(f"--{single[0]} goes with --text; a file gives each post its own {single[0]!r} key")
-    if html is not None:
-        given = [Path(name) for name in (input_, image) if name is not None]
-        check_place("--html", html, others=[*given, visual_text, output])
-    from dpe_mner.pipeline import PredictionOptions
+    _check_usage(input_, text, {"image": image, "caption": caption, "tags": tags})
+    models = picture_models(picture_model)
+    output = None if output is not None and str(output) == "-" else output
+    _check_outputs(output, html, [input_, image, model, visual_text, images, features, *models.values()])
+    if resume:
+        check_resume(input_, output, html)
+    from dpe_mner.pipeline import CHUNK, PredictionOptions
 
     explained = explain or html is not None
     options = PredictionOptions(
         steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explained, convention=convention
     )
-    models = picture_models(picture_model)
     problems: list[Problem] = []
     visual = VisualJoin()
     posts: Iterator[Post] | list[Post]
     if text is not None:
-        named = [tag.strip() for tag in tags.split(",") if tag.strip()] if tags is not None else None
-        posts = [Post(text=text, image=image, caption=caption, tags=named)]
+        posts = [Post(text=text, image=image, caption=caption, tags=_tags(tags))]
     else:
         visual = read_visual_join(visual_text, problems)
         columns = Columns(word=word_column, tag=tag_column)
         posts = _read(str(input_), visual, images, problems, columns)
     # The input is opened before the model is loaded and the output after both: a mistyped path costs nothing.
     import dpe_mner
-    from dpe_mner.data.inputs import with_progress
 
     loaded = dpe_mner.load(model, device=device, int8=int8, dtype=dtype)
     if models or features is not None or fetch_urls:
         loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
     paged = _paged(loaded) if html is not None else None
-    found = loaded.predictions(posts, options) if paged is None else paged(posts, options)
-    results = with_progress(found, posts, quiet=quiet)
-    with _open(output) as stream:
-        if text is not None and output is None and sys.stdout.isatty() and not explain:
-            _show(next(iter(results)))
-        else:
-            for result in results:
-                stream.write(json_line(result.as_dict(explain=explained)))
+
+    def predictions(stretch: Iterable[Post]) -> Iterator[Prediction]:
+        return loaded.predictions(stretch, options) if paged is None else paged(stretch, options)
+
+    def depends_on() -> dict[str, str]:
+        flags: dict[str, object] = {
+            "--seed": seed,
+            "--steps": steps,
+            "--spans": spans,
+            "--explain": explained,
+            "--convention": convention,
+            "--int8": int8,
+        }
+        flags |= {"--dtype": dtype}
+        if loaded.pictures is not None:
+            folder = images if images is not None else Path(str(input_)).parent
+            places = {kind: absolute(name) for kind, name in sorted(models.items())}
+            flags |= {"--images": absolute(folder), "--features": absolute(features), "--picture-model": places}
+            flags |= {"--fetch-urls": fetch_urls}
+        return what_it_depends_on(posts=str(input_), model=model, visual_text=visual_text, options=flags)
+
+    if text is not None and output is None and sys.stdout.isatty() and not explain:
+        _show(next(iter(predictions(posts))))
+        return
+    lines = line_output(output, depends_on if text is None else dict, resume=resume)
+    if lines.done:
+        note(f"{lines.done} posts are done already; going on after them", quiet=quiet)
+        posts = islice(posts, lines.done, None)
+    in_stretches = stretches(posts, Pace(batch_size, CHUNK), live=input_ is not None and is_live(input_))
+    write_all(in_stretches, predictions, lines, explain=explained, total=posts, quiet=quiet)
     if paged is not None and html is not None:
         write_text(html, paged.html(title="DPE-MNER: how the entities of each post came about", fetch_urls=fetch_urls))
         first = f" of the first {paged.most}" if paged.total > paged.most else ""
         note(f"{paged.total} posts; the reasoning steps{first} are in {html}", quiet=quiet)
     note_joined(visual, quiet=quiet)
     _refuse_lost(problems, quiet=quiet)
+
+
+def _check_usage(input_: str | None, text: str | None, single: Mapping[str, str | None]) -> None:
+    if (input_ is None) == (text is None):
+        raise InputError("give either INPUT or --text; see 'dpe-mner predict --help'")
+    for name, value in single.items():
+        if text is None and value is not None:
+            raise InputError(f"--{name} goes with --text; a file gives each post its own {name!r} key")
+
+
+def _check_outputs(output: Path | None, html: Path | None, read: list[Read]) -> None:
+    check_standard_output(read)
+    if output is not None:
+        check_place("--output", output, others=read, beside=(PART, JOURNAL))
+    if html is not None:
+        check_place("--html", html, others=[*read, output])
+
+
+def _tags(given: str | None) -> list[str] | None:
+    return None if given is None else [tag.strip() for tag in given.split(",") if tag.strip()]
 
 
 def _paged(model: DPEMNERModel) -> PagedPredictor:
@@ -156,7 +200,7 @@ def _refuse_lost(problems: Sequence[Problem], *, quiet: bool) -> None:
 def _read(
     name: str, visual: VisualJoin, images: Path | None, problems: list[Problem], columns: Columns
 ) -> Iterator[Post]:
-    if name != "-" and not Path(name).is_file():
+    if name != "-" and (not os.path.exists(name) or os.path.isdir(name)):
         refuse_binary(name)
         raise InputError(f"{name}: no such file; give JSONL, CoNLL, or - for standard input")
     folder = images if images is not None else Path(name).parent
@@ -166,24 +210,11 @@ def _read(
         empty = True
         for post in found:
             empty = False
-            yield complete(post, visual=visual, folder=folder, label_map={}, by_id=images is not None)
+            yield complete(post, visual=visual, folder=folder, by_id=images is not None)
         if empty and not problems:
             raise InputError(f'{name}: holds no post; expected JSON with "text" or "words", or CoNLL')
 
     return stream()
-
-
-@contextmanager
-def _open(path: Path | None) -> Iterator[TextIO]:
-    if path is None:
-        yield sys.stdout
-        return
-    try:
-        stream = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    with stream:
-        yield stream
 
 
 def _show(prediction: Prediction) -> None:

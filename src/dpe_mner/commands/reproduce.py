@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpe_mner.commands.console import note, wants_progress
+from dpe_mner.commands.console import Stopped, note, wants_progress
 from dpe_mner.commands.options import Quiet
+from dpe_mner.commands.places import check_folder
 from dpe_mner.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def reproduce(
 
     Example: dpe-mner reproduce --encoder bert-base-cased --data data/twitter2017 --images data/twitter2017_images
     """
+    check_folder("--output", output, others=[data, images, recipe, glove])
     from dpe_mner.reproduce.tables import choose_tables
 
     tables, wanted = choose_tables(table or [], only or [])
@@ -105,9 +107,8 @@ def reproduce(
             log=lambda line: note(line, quiet=quiet),
             progress=wants_progress(quiet),
         )
-    except KeyboardInterrupt:
-        note("stopped; the same command goes on from here")
-        raise
+    except KeyboardInterrupt as stopped:
+        raise Stopped("stopped; the same command goes on from here", getattr(stopped, "status", 130)) from None
     unread = _write_tables(plan, failures, all_rows=all_rows, quiet=quiet)
     _finish(plan, failures, unread)
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dpe_mner.commands.console import note, wants_progress
-from dpe_mner.commands.options import Quiet, TagColumn
+from dpe_mner.commands.console import Stopped, note, wants_progress
+from dpe_mner.commands.options import IgnoreLabel, LabelMap, Quiet, TagColumn
+from dpe_mner.commands.places import check_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +29,8 @@ def train(
     word_column: Annotated[
         int | None, typer.Option("--word-column", help="Column of the words in CoNLL, from 1.")
     ] = None,
+    label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model from a recipe and write checkpoint, metrics, curves and model card.
@@ -35,17 +38,26 @@ def train(
     Example: dpe-mner train recipes/twitter2017-minilm.yaml --set data.folder=data/twitter2017 --output runs/mine
     """
     import dpe_mner
+    from dpe_mner.data.labels import parse_label_map
 
     columns = {"tag_column": tag_column, "word_column": word_column}
     given = [f"data.{name}={value}" for name, value in columns.items() if value is not None]
-    dpe_mner.train(
-        recipe,
-        overrides=[*(set_ or []), *given],
-        output=output,
-        resume=resume,
-        log=lambda line: note(line, quiet=quiet),
-        progress=wants_progress(quiet),
-    )
+    if output is not None:
+        check_folder("--output", output, others=[recipe])
+    try:
+        dpe_mner.train(
+            recipe,
+            overrides=[*(set_ or []), *given],
+            output=output,
+            label_map=parse_label_map(label_map),
+            ignore_labels=ignore_label or (),
+            resume=resume,
+            log=lambda line: note(line, quiet=quiet),
+            progress=wants_progress(quiet),
+        )
+    except KeyboardInterrupt as stopped:
+        kept = "finished epochs are kept; the same command with --resume goes on after them"
+        raise Stopped(f"stopped; {kept}", getattr(stopped, "status", 130)) from None
 
 
 def calibrate(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from dpe_mner.data.columns import Columns
 from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.data.gold import read_gold
+from dpe_mner.data.labels import LabelRules
 from dpe_mner.data.source import Problem
 from dpe_mner.data.words import split_text, words_of
 from dpe_mner.errors import InputError
@@ -29,6 +30,7 @@ def check_dataset(
     columns: Columns | None = None,
     labelled: bool = True,
     fetch_urls: bool = False,
+    labels: LabelRules | None = None,
 ) -> tuple[Dataset, list[Problem]]:
     """Check a data set.
 
@@ -40,6 +42,7 @@ def check_dataset(
         columns: Which columns of CoNLL hold word and tag.
         labelled: It is to be trained on or scored by: posts without labels are findings.
         fetch_urls: Download pictures given as URLs to look at them; else that they are URLs is a finding.
+        labels: What becomes of the labels before they are looked at.
 
     Returns:
         The data set and all findings, in file order by kind.
@@ -47,7 +50,7 @@ def check_dataset(
     Raises:
         InputError: If a file is missing or empty.
     """
-    data = load_dataset(path, visual_text=visual_text, images=images, columns=columns)
+    data = load_dataset(path, visual_text=visual_text, images=images, columns=columns, labels=labels)
     problems = list(data.problems)
     problems += _duplicates(data)
     if labelled:

@@ -23,7 +23,12 @@ Lines = Iterable[tuple[int, str]]
 
 
 def read_conll(
-    path: str | os.PathLike[str], problems: list[Problem], *, columns: Columns | None = None, lines: Lines | None = None
+    path: str | os.PathLike[str],
+    problems: list[Problem],
+    *,
+    columns: Columns | None = None,
+    lines: Lines | None = None,
+    live: bool = False,
 ) -> Iterator[Post]:
     """Posts of a CoNLL file, its cells parted by tabs or by spaces.
 
@@ -35,6 +40,7 @@ def read_conll(
         problems: Filled while reading.
         columns: Which columns hold word and tag; the first and the last when not given.
         lines: The numbered lines, where the file is open already.
+        live: They come when they like; the columns are chosen from the first post.
 
     Yields:
         Posts given as words, with gold entities.
@@ -44,7 +50,7 @@ def read_conll(
     """
     name = os.fspath(path)
     stream = clean_lines(open_lines(path, problems) if lines is None else lines)
-    head = list(islice(stream, SAMPLE))
+    head = list(_first_post(stream) if live else islice(stream, SAMPLE))
     layout = layout_of(head, columns or Columns(), name=name)
     if layout.doubt:
         problems.append(Problem(name, layout.first, "columns", layout.doubt))
@@ -62,6 +68,16 @@ def read_conll(
         else:
             current.add(number, line, problems)
     yield from current.finish(problems)
+
+
+def _first_post(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The lines of the first post, all that can be waited for where posts are answered as they come."""
+    begun = False
+    for number, line in lines:
+        yield number, line
+        if begun and not line.strip():
+            return
+        begun = begun or (bool(line.strip()) and not _IMGID.match(line) and not line.startswith("-DOCSTART-"))
 
 
 def clean_lines(lines: Lines) -> Iterator[tuple[int, str]]:

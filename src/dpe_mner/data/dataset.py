@@ -12,12 +12,15 @@ from pathlib import Path
 from dpe_mner.data.addresses import address_kind
 from dpe_mner.data.columns import Columns
 from dpe_mner.data.conll import SAMPLE, read_conll
+from dpe_mner.data.files import expand
 from dpe_mner.data.joining import VisualJoin, picture_by_id
 from dpe_mner.data.jsonl import read_posts_jsonl, read_visual_text
+from dpe_mner.data.labels import LabelRules
 from dpe_mner.data.recognise import JSON_ENDINGS, ending_of, is_json, refuse_binary, refuse_foreign
 from dpe_mner.data.source import Problem, open_lines
+from dpe_mner.data.writing import is_special
 from dpe_mner.errors import InputError
-from dpe_mner.types import LabelledSpan, Post
+from dpe_mner.types import Post
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,11 @@ def read_posts(
         InputError: If it cannot be opened, or is neither.
     """
     name = os.fspath(path)
-    refuse_binary(name)
+    live = name == "-" or is_special(name)  # somebody may be typing
+    if not live:
+        refuse_binary(name)
     lines = open_lines(path, problems)
-    head = list(islice(lines, 1 if name == "-" else SAMPLE))  # standard input may be somebody typing
+    head = list(islice(lines, 1 if live else SAMPLE))
     stream = chain(head, lines)
     ending = ending_of(name)
     if is_json(name, head):
@@ -76,7 +81,7 @@ def read_posts(
     if ending in JSON_ENDINGS:
         message = f"holds CoNLL, though its name ends in {ending}; read as CoNLL, name it .txt"
         problems.append(Problem(name, 0, "wrong-ending", message))
-    return read_conll(path, problems, columns=columns, lines=stream)
+    return read_conll(path, problems, columns=columns, lines=stream, live=live)
 
 
 def load_dataset(
@@ -86,6 +91,7 @@ def load_dataset(
     images: str | os.PathLike[str] | None = None,
     label_map: Mapping[str, str] | None = None,
     columns: Columns | None = None,
+    labels: LabelRules | None = None,
 ) -> Dataset:
     """Read a data set whole.
 
@@ -93,8 +99,9 @@ def load_dataset(
         path: CoNLL or JSONL.
         visual_text: Captions and tags by image id; a post's own win.
         images: Folder that image paths are relative to; the file's own folder when not given.
-        label_map: Old label to new, e.g. ``{"OTHER": "MISC"}``.
+        label_map: Old label to new, e.g. ``{"OTHER": "MISC"}``; short for ``labels`` with nothing else.
         columns: Which columns of CoNLL hold word and tag.
+        labels: What becomes of the labels; afterwards they know which of them were met.
 
     Returns:
         The posts and their problems.
@@ -103,22 +110,21 @@ def load_dataset(
         InputError: If a file is missing or holds no post.
     """
     problems: list[Problem] = []
-    name = os.fspath(path)
+    name = expand(path)
     if os.path.isdir(name):
         refuse_binary(name)
         raise InputError(f"{name}: is a folder; give a CoNLL or JSONL file")
-    posts = list(read_posts(path, problems, columns=columns))
+    posts = list(read_posts(name, problems, columns=columns))
     problems.sort(key=lambda problem: problem.line)  # the first lines were looked at before they were read
     if not posts:
         first = f" ({problems[0]})" if problems else ""
         raise InputError(f"{name}: holds no post{first}; expected lines of a word and its tag, or JSON")
     visual = read_visual_join(visual_text, problems)
-    folder = Path(images) if images is not None else Path(name).parent
-    posts = [
-        complete(post, visual=visual, folder=folder, label_map=label_map or {}, by_id=images is not None)
-        for post in posts
-    ]
-    return Dataset(path=name, posts=posts, problems=problems, sha256=file_sha256(name), visual=visual)
+    folder = Path(expand(images)) if images is not None else Path(name).parent
+    rules = labels if labels is not None else LabelRules(label_map)
+    posts = [rules(complete(post, visual=visual, folder=folder, by_id=images is not None)) for post in posts]
+    sha256 = "" if is_special(name) else file_sha256(name)
+    return Dataset(path=name, posts=posts, problems=problems, sha256=sha256, visual=visual)
 
 
 def read_visual_join(path: str | os.PathLike[str] | None, problems: list[Problem]) -> VisualJoin:
@@ -140,33 +146,25 @@ def complete(
     *,
     visual: VisualJoin,
     folder: Path,
-    label_map: Mapping[str, str],
     by_id: bool = False,
 ) -> Post:
-    """A post with its visual text joined, its labels mapped, and its picture's path made whole.
+    """A post with its visual text joined, and its picture's path made whole.
 
     Args:
         post: As read.
         visual: Captions and tags to join.
         folder: Image paths are relative to it.
-        label_map: Old label to new.
         by_id: Take the picture named after the post's id where the post names none.
     """
     seen = visual.of(post)
-    entities = post.entities
-    if entities is not None and label_map:
-        entities = tuple(
-            LabelledSpan(start=e.start, end=e.end, label=label_map.get(e.label, e.label)) for e in entities
-        )
     image = post.image
     if isinstance(image, str | os.PathLike) and address_kind(image) is None:
-        image = str(folder / image)
+        image = str(folder / expand(image))
     if image is None and by_id:
         image = picture_by_id(folder, post.id)
     return replace(
         post,
         caption=post.caption if post.caption is not None else seen.caption,
         tags=post.tags if post.tags is not None else seen.tags,
-        entities=entities,
         image=image,
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
-from dpe_mner.errors import InputError
+from dpe_mner.data.files import READ_ERRORS, open_bytes
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Problem:
         """Whether a line could not be used, so that a command must not end in success."""
         return self.kind in {
             "not-utf8", "bad-json", "bad-post", "bad-tag", "bad-columns", "bad-visual-text", "bad-entity", "empty-post",
+            "cut-short",
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -46,12 +46,8 @@ def open_lines(path: str | os.PathLike[str], problems: list[Problem]) -> Iterato
         InputError: If the file cannot be opened.
     """
     name = os.fspath(path)
-    try:
-        stream = sys.stdin.buffer if name == "-" else Path(name).open("rb")
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror}); check the path") from None
-    with stream:
-        for number, raw in enumerate(stream, start=1):
+    with open_bytes(path) as stream:
+        for number, raw in _numbered(name, stream, problems):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -60,3 +56,20 @@ def open_lines(path: str | os.PathLike[str], problems: list[Problem]) -> Iterato
                 )
                 continue
             yield number, line.rstrip("\r\n")
+
+
+def _numbered(name: str, stream: BinaryIO, problems: list[Problem]) -> Iterator[tuple[int, bytes]]:
+    """Raw lines; where reading fails, as in a compressed file that was cut off, the lines before are good."""
+    number = 0
+    while True:
+        try:
+            raw = stream.readline()
+        except READ_ERRORS as error:
+            reason = getattr(error, "strerror", None) or str(error) or "damaged"
+            message = f"cannot be read further ({reason}); everything after this line is missing"
+            problems.append(Problem(name, number, "cut-short", message))
+            return
+        if not raw:
+            return
+        number += 1
+        yield number, raw

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.gold import gold_of_posts, without_types
@@ -63,6 +63,7 @@ def answer_posts(
     *,
     quiet: bool = True,
     note: Callable[[str], None] | None = None,
+    ignore_labels: Collection[str] = (),
 ) -> Answers:
     """Predict labelled posts.
 
@@ -72,6 +73,7 @@ def answer_posts(
         options: How to predict.
         quiet: No progress bar.
         note: Receives a line when posts were predicted without something they brought.
+        ignore_labels: Entities found with these labels are left out; the gold has none.
     """
     posts, left_out = scored_posts(model, posts, options.convention)
     if left_out and note is not None:
@@ -82,6 +84,8 @@ def answer_posts(
     warned = [warning for result in results for warning in result.warnings]
     if warned and note is not None:
         note(f"warning: {len(warned)} posts had something left out, e.g. {warned[0]}")
+    if ignore_labels:
+        results = [without_labels(result, ignore_labels) for result in results]
     return Answers(seen, gold, results)
 
 
@@ -100,6 +104,11 @@ def scored_posts(model: Predicts, posts: Sequence[Post], convention: str | None)
     scored = [without_types(post, types.get(post.convention or default, ())) for post in posts]
     lost = sum(len(a.entities or ()) - len(b.entities or ()) for a, b in zip(posts, scored, strict=True))
     return scored, lost
+
+
+def without_labels(prediction: Prediction, labels: Collection[str]) -> Prediction:
+    """A prediction without the entities of some labels."""
+    return replace(prediction, entities=[entity for entity in prediction.entities if entity.label not in labels])
 
 
 def _answers(
@@ -124,6 +133,7 @@ def evaluate_posts(
     *,
     quiet: bool = True,
     note: Callable[[str], None] | None = None,
+    ignore_labels: Collection[str] = (),
 ) -> Report:
     """Predict and compare, strictly, in characters; arguments as for :func:`answer_posts`."""
-    return answer_posts(model, posts, options, quiet=quiet, note=note).report
+    return answer_posts(model, posts, options, quiet=quiet, note=note, ignore_labels=ignore_labels).report

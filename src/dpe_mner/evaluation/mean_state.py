@@ -5,7 +5,7 @@ What the answer is worth then goes round fusion and reasoning, for whatever they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -143,6 +143,7 @@ def mean_state_answers(
     *,
     quiet: bool = True,
     note: Callable[[str], None] | None = None,
+    ignore_labels: Collection[str] = (),
 ) -> MeanStateAnswers:
     """Predict labelled posts twice: as ever, taking the mean of H_m, and with H_m at that mean.
 
@@ -152,15 +153,16 @@ def mean_state_answers(
         options: How to predict.
         quiet: No progress bar.
         note: Receives a line when posts were predicted without something they brought.
+        ignore_labels: Entities found with these labels are left out; the gold has none.
 
     Raises:
         InputError: If fewer than two posts have words.
     """
     check_enough(posts)
     with observed_state(model) as mean:
-        own = answer_posts(model, posts, options, quiet=quiet, note=note)
+        own = answer_posts(model, posts, options, quiet=quiet, note=note, ignore_labels=ignore_labels)
     with constant_state(model, mean.value):
-        every = answer_posts(model, posts, replace(options, threshold=0.0), quiet=quiet)
+        every = answer_posts(model, posts, replace(options, threshold=0.0), quiet=quiet, ignore_labels=ignore_labels)
     chosen = calibrated(every.gold, every.predictions)
     at_own: list[Prediction] = above(every.predictions, model.settings.decision.threshold)
     return MeanStateAnswers(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dpe_mner.data.writing import replacing
 from dpe_mner.evaluation.reliability import Reliability
 
 
@@ -43,7 +44,8 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=120)
 
 
 def plot_reliability(found: Reliability, path: Path, *, title: str) -> None:
@@ -69,4 +71,5 @@ def plot_reliability(found: Reliability, path: Path, *, title: str) -> None:
     axes.legend(frameon=False, fontsize="small", loc="upper left")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=120)

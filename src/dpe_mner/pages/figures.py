@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dpe_mner.data.writing import replacing
 from dpe_mner.errors import InputError
 
 
@@ -28,6 +29,7 @@ def save_figure(figure: Any, path: Path) -> None:
         InputError: If the file cannot be written.
     """
     try:
-        figure.savefig(path, dpi=150)
+        with replacing(path) as part:
+            figure.savefig(part, dpi=150)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from dpe_mner.data.joining import picture_id
 from dpe_mner.data.json_values import parse_json
+from dpe_mner.data.writing import write_whole
 from dpe_mner.errors import InputError
 
 _TAGS = 5  # the paper's number of object tags
@@ -76,16 +77,17 @@ def write_visual_text(path: str | os.PathLike[str], captions: dict[str, str], ta
     Raises:
         InputError: If it cannot be written.
     """
+    identifiers = sorted({*captions, *tags})
+    lines = []
+    for identifier in identifiers:
+        row: dict[str, Any] = {"image_id": identifier}
+        if identifier in captions:
+            row["caption"] = captions[identifier]
+        if identifier in tags:
+            row["tags"] = tags[identifier]
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     try:
-        with open(path, "w", encoding="utf-8") as stream:
-            identifiers = sorted({*captions, *tags})
-            for identifier in identifiers:
-                row: dict[str, Any] = {"image_id": identifier}
-                if identifier in captions:
-                    row["caption"] = captions[identifier]
-                if identifier in tags:
-                    row["tags"] = tags[identifier]
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        write_whole(path, "".join(lines))
     except OSError as error:
         raise InputError(f"{os.fspath(path)}: cannot be written ({error.strerror})") from None
     return len(identifiers)
@@ -124,7 +126,7 @@ def convert_crop_index(source: str | os.PathLike[str], target: str | os.PathLike
     """Write a crop dictionary as JSON; the number of its pictures."""
     index = read_crop_index(source)
     try:
-        Path(target).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        write_whole(target, json.dumps(index, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"{os.fspath(target)}: cannot be written ({error.strerror})") from None
     return len(index)

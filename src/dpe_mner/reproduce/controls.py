@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpe_mner.checkpoints.saved import WEIGHTS
+from dpe_mner.data.writing import write_whole
 from dpe_mner.reproduce.predictions import model_of_run
-from dpe_mner.training.folder import read_metrics, write_whole
+from dpe_mner.training.folder import read_metrics
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.types import Post
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpe_mner.data.writing import write_whole
 from dpe_mner.evaluation.exchanged import PARTS
 from dpe_mner.reproduce.paper import TYPES, source
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.provenance import provenance
 from dpe_mner.reproduce.results import RowResult, Run, TableResult
-from dpe_mner.training.folder import write_whole
 
 CONTROL_COLUMNS = ("exchanged", "mean state")
 _OPTIONAL = (*CONTROL_COLUMNS, "note")  # not shown where they would be empty

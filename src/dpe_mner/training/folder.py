@@ -12,6 +12,8 @@ import yaml
 
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.jsonl import json_line
+from dpe_mner.data.writing import write_whole
+from dpe_mner.errors import InputError
 from dpe_mner.evaluation.score import Report
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.training.sources import Corpus
@@ -21,15 +23,65 @@ from dpe_mner.version import __version__
 RECIPE, METRICS, HISTORY, PREDICTIONS = "recipe.yaml", "metrics.json", "history.jsonl", "predictions.jsonl"
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a file that no reader meets half of."""
-    part = path.with_name(f"{path.name}.part")
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        InputError: If it cannot be made.
+    """
     try:
-        # Posts may hold half a surrogate pair, which UTF-8 cannot.
-        part.write_text(content, encoding="utf-8", errors="replace")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from None
+
+
+_CHECKPOINTS, _PICTURES, _SILVER = "checkpoints", "pictures", {"silver.jsonl", "silver.json"}
+
+
+def refuse_overwriting(folder: Path, read: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Refuse an output that cannot be written, or that holds anything but a run, while it costs nothing.
+
+    Args:
+        folder: Output of the run.
+        read: Files that the run reads.
+
+    Raises:
+        InputError: Saying what lies there.
+    """
+    other = "choose another --output"
+    try:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise InputError(f"{folder}: is a file, not the folder of a run; {other}")
+        there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        for name in read:
+            if any(os.path.samefile(name, folder / known) for known in there & {RECIPE, METRICS, "README.md"}):
+                raise InputError(f"{folder}: the run would write over {name}, which it reads; {other}")
+        part = folder.absolute()
+        while not part.exists():  # the nearest folder that is there; a name that is too long fails here too
+            part = part.parent
+        if not part.is_dir() or not os.access(part, os.W_OK):
+            raise InputError(f"{folder}: cannot be written ({part} is no folder, or read-only); {other}")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+    begun = HISTORY in there or any((folder / _CHECKPOINTS).glob("checkpoint-*")) or read_metrics(folder) is not None
+    if begun:
+        return
+    # A run's own recipe is the mark of one that ended in its first epoch; the card comes last of all.
+    own = RECIPE in there and _is_written(folder / RECIPE)
+    foreign = sorted(there & {"README.md", METRICS} if own else there - {_PICTURES} - _SILVER)
+    if foreign:
+        raise InputError(f"{folder}: holds {foreign[0]}, and no run; {other}, or an empty folder")
+
+
+def _is_written(recipe: Path) -> bool:
+    """Whether a recipe was written by a run, with every section, not by a user who names what differs."""
+    try:
+        values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(values, dict) and set(Recipe.model_fields) <= {*values, "name"}
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dpe_mner.checkpoints.removed import refuse_removed, without_removed
 from dpe_mner.data.json_values import DuplicateKeyError
+from dpe_mner.data.labels import LabelRules
 from dpe_mner.errors import InputError
 from dpe_mner.settings import Section, Settings, parse_section
 from dpe_mner.training.unique_yaml import load_yaml
@@ -34,6 +36,7 @@ class SourceSettings(Section):
     visual_text: str | None = None
     images: str | None = None
     label_map: dict[str, str] = Field(default_factory=dict)
+    ignore_labels: list[str] = Field(default_factory=list, description="entities of these are left out")
     unannotated: list[str] = Field(
         default_factory=list, description="types it does not annotate; they stay out of its losses and of its score"
     )
@@ -58,13 +61,19 @@ class DataSettings(Section):
     label_map: dict[str, str] = Field(default_factory=dict)
     tag_column: int | None = Field(default=None, description="column of the tags in CoNLL, from 1; the last if absent")
     word_column: int = Field(default=1, ge=1, description="column of the words in CoNLL, from 1")
+    ignore_labels: list[str] = Field(default_factory=list, description="entities of these are left out, in all splits")
     labels: list[str] | None = Field(default=None, description="label set and order; from the training data if absent")
     sources: list[SourceSettings] = Field(default_factory=list, description="several corpora, the default first")
     unlabelled: str | None = Field(default=None, description="posts without labels that the teachers label")
 
     def path(self, name: str | None) -> str | None:
         """A path of this section, made relative to the folder."""
-        return None if name is None else os.path.join(os.path.expanduser(self.folder), name)
+        return None if name is None else os.path.join(os.path.expanduser(self.folder), os.path.expanduser(name))
+
+    @property
+    def rules(self) -> LabelRules:
+        """What becomes of the labels of the data."""
+        return LabelRules(self.label_map, self.ignore_labels)
 
 
 class TrainingSettings(Section):
@@ -123,6 +132,11 @@ class Recipe(Section):
             raise ValueError("teachers and data.unlabelled go together: give both, or neither")
         return self
 
+    @field_validator("encoder", "output")
+    @classmethod
+    def _at_home(cls, value: str) -> str:
+        return os.path.expanduser(value)
+
 
 def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, written: bool = False) -> Recipe:
     """Read a recipe and apply ``key=value`` overrides, e.g. ``training.epochs=3``.
@@ -138,7 +152,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     """
     name = os.fspath(path)
     try:
-        values = load_yaml(Path(name).read_text(encoding="utf-8"))
+        values = load_yaml(Path(os.path.expanduser(name)).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"{name}: cannot be read ({error.strerror}); give a recipe such as recipes/twitter2017-minilm.yaml"
@@ -157,15 +171,46 @@ def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     return parse_section(Recipe, values, where=name)
 
 
+def with_choices(
+    recipe: Recipe,
+    *,
+    output: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    ignore_labels: Sequence[str] = (),
+) -> Recipe:
+    """A recipe with what was said besides it; names of folders and labels are taken as they are.
+
+    Args:
+        recipe: As read.
+        output: Folder of the run; the recipe's when not given.
+        label_map: Joins the recipe's, and wins.
+        ignore_labels: Join the recipe's.
+
+    Raises:
+        InputError: If the output is no name.
+    """
+    if output is not None and (not output or "\0" in output):
+        raise InputError(f"--output needs a folder to write, got {output!r}")
+    data = recipe.data.model_copy(
+        update={
+            "label_map": recipe.data.label_map | dict(label_map or {}),
+            "ignore_labels": list(dict.fromkeys([*recipe.data.ignore_labels, *ignore_labels])),
+        }
+    )
+    chosen = recipe.output if output is None else os.path.expanduser(output)
+    return recipe.model_copy(update={"data": data, "output": chosen})
+
+
 def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override!r}: expected key=value, e.g. training.epochs=3")
+    is_text = _is_text(key, text)
     try:
-        value = yaml.safe_load(text)
+        value = text if is_text else load_yaml(text)
     except yaml.YAMLError:
         raise InputError(f"--set {override!r}: the value is not valid YAML") from None
-    if isinstance(value, str) and _is_number(value):
+    if not is_text and isinstance(value, str) and _is_number(value):
         value = float(value)  # YAML 1.1 reads 2e-5 as a string
     *path, last = key.split(".")
     section = values
@@ -175,6 +220,27 @@ def _set(values: dict[str, Any], override: str) -> None:
             raise InputError(f"--set {override!r}: {part!r} has no keys below it")
         section = below
     section[last] = value
+
+
+def _is_text(key: str, text: str) -> bool:
+    """Whether a key holds text, so that its value is none of YAML's business: not a number, a comment, or a truth.
+
+    Quotes are still taken off, and an empty value or ``null`` still means none.
+    """
+    if text[:1] in {"'", '"'} or text in {"", "null"}:
+        return False
+    kind: Any = Recipe
+    for part in key.split("."):
+        fields = getattr(kind, "model_fields", {})
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif part in fields:
+            options = [o for o in get_args(fields[part].annotation) if o is not type(None)]
+            is_union = get_origin(fields[part].annotation) in {Union, UnionType}
+            kind = options[0] if is_union and len(options) == 1 else fields[part].annotation
+        else:
+            return False
+    return kind is str
 
 
 def _is_number(text: str) -> bool:

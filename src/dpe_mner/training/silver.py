@@ -19,10 +19,10 @@ from typing import Any
 from dpe_mner.checkpoints.loading import load_checkpoint
 from dpe_mner.data.dataset import file_sha256, read_posts
 from dpe_mner.data.words import words_of
+from dpe_mner.data.writing import write_whole
 from dpe_mner.errors import InputError
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pipeline import PredictionOptions, chunks
-from dpe_mner.training.folder import write_whole
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.training.sources import Log, text_share
 from dpe_mner.types import LabelledSpan, Post

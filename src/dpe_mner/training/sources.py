@@ -13,10 +13,12 @@ from dpe_mner.data.columns import Columns
 from dpe_mner.data.conventions import with_convention
 from dpe_mner.data.dataset import Dataset, load_dataset
 from dpe_mner.data.gold import check_labels, gold_summary
+from dpe_mner.data.labels import LabelRules
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.answers import require_labels
 from dpe_mner.settings import Convention
 from dpe_mner.training.recipe import DataSettings, Recipe, SourceSettings
+from dpe_mner.training.sanity import check_splits
 from dpe_mner.types import Post
 
 Log = Callable[[str], None]
@@ -52,7 +54,9 @@ def load_corpora(data: DataSettings, *, log: Log | None = None) -> list[Corpus]:
         InputError: If a file is missing or unlabelled, or what is said of the sources does not fit together.
     """
     if not data.sources:
-        train, valid = (_load(data.folder, name, data, log=log) for name in (data.train, data.valid))
+        rules = data.rules
+        train, valid = (_load(data.folder, name, data, rules, log=log) for name in (data.train, data.valid))
+        _tell([*check_splits(train, valid), *rules.unused()], log)
         return [Corpus("", None, None, train, valid)]
     _check_sources(data.sources)
     corpora = [_corpus(data, source, log=log) for source in data.sources]
@@ -74,7 +78,19 @@ def load_split(recipe: Recipe, split: Literal["train", "valid"], *, log: Log | N
     data = recipe.data
     if data.sources:
         raise InputError(f"{recipe.name}: has data.sources, and this takes one corpus; give data.train and data.valid")
-    return _load(data.folder, getattr(data, split), data, log=log)
+    return _load(data.folder, getattr(data, split), data, data.rules, log=log)
+
+
+def load_splits(recipe: Recipe, *, log: Log) -> tuple[Dataset, Dataset]:
+    """Both parts of a recipe that has one corpus; what is odd about them is told in a line each.
+
+    Raises:
+        InputError: If the recipe has several, or nothing can be learned from them, or measured on them.
+    """
+    if recipe.data.sources:
+        load_split(recipe, "train")  # says so
+    (corpus,) = load_corpora(recipe.data, log=log)
+    return corpus.train, corpus.valid
 
 
 def conventions_of(corpora: Sequence[Corpus]) -> list[Convention]:
@@ -110,7 +126,9 @@ def batch_shares(given: Sequence[float | None], sizes: Sequence[int]) -> list[fl
     return [size / rest * (1 - said) if share is None else share for share, size in zip(given, sizes, strict=True)]
 
 
-def _load(folder: str, name: str, files: DataSettings | SourceSettings, *, log: Log | None) -> Dataset:
+def _load(
+    folder: str, name: str, files: DataSettings | SourceSettings, rules: LabelRules, *, log: Log | None
+) -> Dataset:
     def path(given: str | None) -> str | None:
         return None if given is None else os.path.join(os.path.expanduser(folder), os.path.expanduser(given))
 
@@ -120,12 +138,10 @@ def _load(folder: str, name: str, files: DataSettings | SourceSettings, *, log: 
         where,
         visual_text=path(files.visual_text),
         images=path(files.images),
-        label_map=files.label_map,
         columns=Columns(word=files.word_column, tag=files.tag_column),
+        labels=rules,
     )
     require_labels(dataset)
-    if not dataset.labels:
-        raise InputError(f"{where}: not one entity is labelled; there is nothing to learn or to score")
     if log is not None:
         for kind, found in count_by_kind(dataset.problems).items():
             log(f"warning: {kind}: {len(found)}, the first is {found[0]}")
@@ -137,17 +153,19 @@ def _load(folder: str, name: str, files: DataSettings | SourceSettings, *, log: 
 
 def _corpus(data: DataSettings, source: SourceSettings, *, log: Log | None) -> Corpus:
     folder = os.path.join(data.folder, os.path.expanduser(source.folder))
+    rules = LabelRules(source.label_map | data.label_map, [*source.ignore_labels, *data.ignore_labels])
     convention = Convention(name=source.convention or source.name, unannotated=tuple(source.unannotated))
-    train = _load(folder, source.train, source, log=log)
+    train = _load(folder, source.train, source, rules, log=log)
     if source.valid is not None:
-        valid = _load(folder, source.valid, source, log=log)
+        valid = _load(folder, source.valid, source, rules, log=log)
     else:
         held = [text_share(post) < source.hold_out for post in train.posts]
-        valid = replace(train, posts=[post for post, out in zip(train.posts, held, strict=True) if out])
-        train = replace(train, posts=[post for post, out in zip(train.posts, held, strict=True) if not out])
+        valid = _part(train, "held out", [post for post, out in zip(train.posts, held, strict=True) if out])
+        train = _part(train, "the rest", [post for post, out in zip(train.posts, held, strict=True) if not out])
         for part, posts in (("training", train.posts), ("validation", valid.posts)):
             if not posts:
                 raise InputError(f"source {source.name!r}: no {part} post with hold_out {source.hold_out:g}")
+    _tell([*check_splits(train, valid), *rules.unused()], log)
     for dataset in (train, valid):
         strange = sorted(set(dataset.labels) & set(source.unannotated))
         if strange:
@@ -156,6 +174,18 @@ def _corpus(data: DataSettings, source: SourceSettings, *, log: Log | None) -> C
                 "not; take it off that list, or map it to another label"
             )
     return Corpus(source.name, convention, source.share, _of(train, convention), _of(valid, convention))
+
+
+def _part(dataset: Dataset, name: str, posts: list[Post]) -> Dataset:
+    """Some posts of a data set, with a hash of their own."""
+    digest = hashlib.sha256("\n".join([dataset.sha256, name, *(post.id for post in posts)]).encode("utf-8", "replace"))
+    return replace(dataset, path=f"{dataset.path} ({name})", posts=posts, sha256=digest.hexdigest())
+
+
+def _tell(lines: Sequence[str], log: Log | None) -> None:
+    if log is not None:
+        for line in lines:
+            log(f"warning: {line}")
 
 
 def _of(dataset: Dataset, convention: Convention) -> Dataset:

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from dpe_mner.checkpoints.loading import load_checkpoint, save_checkpoint
 from dpe_mner.data.gold import check_labels
+from dpe_mner.data.writing import write_whole
 from dpe_mner.decoding.candidates import calibrated_scores
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.reliability import fit_scores, held_out_error, reliability
@@ -28,7 +29,9 @@ from dpe_mner.training.folder import (
     METRICS,
     RECIPE,
     common_metrics,
+    make_folder,
     read_metrics,
+    refuse_overwriting,
     source_metrics,
     write_metrics,
     write_recipe,
@@ -79,7 +82,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     attach_pictures(recipe, model)
     lessons = _lessons(recipe, model, corpora, log=log)
     validator = _validator(recipe, corpora)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_recipe(recipe, output)
     trainer = EntityTrainer(
         model=model,
@@ -188,7 +191,7 @@ def finish(
         metrics["silver"] = silver
     save_checkpoint(model, output, half=recipe.training.half_precision_weights)
     write_metrics(metrics, output)
-    (output / "README.md").write_text(model_card(recipe, metrics), encoding="utf-8")
+    write_whole(output / "README.md", model_card(recipe, metrics))
     plot_curves(metrics["history"], output / "curves.png")
     plot_reliability(reliable, output / "reliability.png", title=f"{recipe.name}, validation")
     log(
@@ -254,6 +257,7 @@ def checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
     Raises:
         InputError: If there is nothing to resume, or a run that was not asked to go on.
     """
+    refuse_overwriting(output)
     folder = output / "checkpoints"
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if resume:

@@ -14,13 +14,14 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from dpe_mner.checkpoints.loading import save_checkpoint
+from dpe_mner.data.writing import write_whole
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pictures.store import PictureStore
 from dpe_mner.representations.batch import Batch
 from dpe_mner.training.augment import hide_pieces, hide_vision
 from dpe_mner.training.batches import LengthGroupedBatches, SharedBatches
 from dpe_mner.training.examples import Example, ExampleCollator
-from dpe_mner.training.folder import HISTORY, write_whole
+from dpe_mner.training.folder import HISTORY
 from dpe_mner.training.recipe import TrainingSettings
 from dpe_mner.training.sources import Log
 from dpe_mner.training.validate import Validator

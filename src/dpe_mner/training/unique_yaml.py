@@ -26,6 +26,13 @@ class _UniqueLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+# A folder may be called 2024-06-01, and no key of a recipe is a date.
+_UniqueLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def load_yaml(text: str) -> Any:
     """A YAML document.
 
