@@ -66,7 +66,8 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
         if name not in found:
             raise InputError(f"{folder}: no {name}; {_AGAIN}")
         if found[name] != expected:
-            raise InputError(f"{folder / name}: not the file that was exported with the rest; {_AGAIN}, or export anew")
+            reason = "not the file that was exported with the rest"
+            raise InputError(f"{folder / name}: cannot be loaded ({reason}); {_AGAIN}, or export anew")
 
 
 def check_finite(path: Path) -> None:
