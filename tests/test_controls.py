@@ -330,4 +330,4 @@ def test_data_that_hold_no_control_are_one_line(saved_model, write, rows, option
     post = {"text": "Kevin Durant enters", "entities": [{"start": 0, "end": 12, "label": "PER"}]}
     path = write("posts.jsonl", jsonl([post | row for row in rows]))
     error = assert_refused(run("evaluate", path, "--model", saved_model, "--quiet", *options), *words)
-    assert len(error.strip().splitlines()) == 1
+    assert sum(not line.startswith("warning: ") for line in error.strip().splitlines()) == 1

@@ -92,7 +92,9 @@ def test_training_says_what_it_leaves_out(recipe_file, tmp_path, write):
 
 def test_training_refuses_data_without_an_entity(recipe_file, write, tmp_path):
     write("train.txt", "Kevin\tO\n")
-    assert_refused(run("train", recipe_file, "--output", tmp_path / "run"), "train.txt", "not one entity")
+    assert_refused(
+        run("train", recipe_file, "--output", tmp_path / "run"), "train.txt", "none of its 1 posts has an entity"
+    )
 
 
 PICTURE_IDS = ["16_05", "16_05.jpg", "16_05.JPG", "photos/16_05.png", "16_05.webp"]

@@ -86,7 +86,7 @@ def test_data_and_file_addresses_are_the_pictures_they_hold(tmp_path):
     keys = {open_picture(address).key for address in addresses}
     assert keys == {open_picture(path).key}
     for address in addresses:
-        post = complete(Post(text="a", image=address), visual=VisualJoin(), folder=tmp_path / "other", label_map={})
+        post = complete(Post(text="a", image=address), visual=VisualJoin(), folder=tmp_path / "other")
         assert post.image == address
 
 

@@ -53,7 +53,7 @@ def test_each_post_is_answered_before_the_next_comes(form):
         given = (
             [b'{"id": "a", "text": "Paris"}\n{"id"', b': "b", "text": "Rome"}\n', b'{"id": "c", "text": ""}\n']
             if form == "jsonl"
-            else [b"IMGID:a\nParis\n\nIMGID:b\n", b"Rome\tO\n\n", b"IMGID:c\nx\n\n"]
+            else [b"IMGID:a\nParis\n\nIMGID:b\n", b"Rome\n\n", b"IMGID:c\nx\n\n"]
         )
         for part, name in zip(given, "abc", strict=True):
             process.stdin.write(part)

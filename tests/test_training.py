@@ -246,6 +246,7 @@ def test_shipped_recipes_are_valid():
         "twitter2017-minilm",
         "twitter2015-pictures",
         "twitter2017-pictures",
+        "tweets-minilm",
     }
     paper = recipes["twitter2017"]
     assert paper.encoder == "bert-base-cased"

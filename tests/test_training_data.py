@@ -175,7 +175,7 @@ def test_entities_that_no_window_holds_are_told(told, write):
     long = Post(id="long", words=words, entities=(LabelledSpan(start=2, end=190, label="PER"),))
     write("train.txt", conll([*POSTS, long]))
     (line,) = told()
-    assert "1 of 7 entities are not learned, the first in post 'long'" in line
+    assert "left out of training: 1 of 7 entities, longer than a window" in line
 
 
 def test_types_that_validation_lacks_are_told(told, write):

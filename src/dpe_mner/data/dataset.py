@@ -69,7 +69,7 @@ def read_posts(
     if not live:
         refuse_binary(name)
     lines = open_lines(path, problems)
-    head = list(islice(lines, 1 if live else SAMPLE))
+    head = list(_until_content(lines) if live else islice(lines, SAMPLE))
     stream = chain(head, lines)
     ending = ending_of(name)
     if is_json(name, head):
@@ -82,6 +82,14 @@ def read_posts(
         message = f"holds CoNLL, though its name ends in {ending}; read as CoNLL, name it .txt"
         problems.append(Problem(name, 0, "wrong-ending", message))
     return read_conll(path, problems, columns=columns, lines=stream, live=live)
+
+
+def _until_content(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Lines up to the first that is not blank, all that can be waited for."""
+    for number, line in lines:
+        yield number, line
+        if line.strip("\ufeff \t\r"):
+            return
 
 
 def load_dataset(

@@ -81,7 +81,7 @@ def read_bytes(source: object, *, fetch_urls: bool = False) -> bytes:
     try:
         if kind == "data":
             return _content(str(name))
-        return _read_file(as_on_disk(path_of(str(name)) if kind == "file" else Path(name)))
+        return _read_file(as_on_disk(path_of(str(name)) if kind == "file" else Path(os.path.expanduser(name))))
     except FileNotFoundError:
         raise PictureError("no such file") from None
     except PermissionError:

@@ -71,7 +71,7 @@ def make_examples(
         wordless += not len(words)
     if log is not None and (too_long or wordless):
         log(
-            f"left out of training: {too_long} of {entities} entities, longer than a window "
+            f"warning: left out of training: {too_long} of {entities} entities, longer than a window "
             f"({tokenizer.settings.window_words} words, {tokenizer.max_pieces} pieces); {wordless} posts without a word"
         )
     return examples
