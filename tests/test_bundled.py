@@ -13,7 +13,7 @@ from dpe_mner.checkpoints.hub import bundled_folder
 from dpe_mner.data.dataset import load_dataset
 from dpe_mner.data.demo import demo_posts
 from dpe_mner.errors import InputError
-from dpe_mner.evaluation.answers import evaluate_posts
+from dpe_mner.evaluation.answers import answer_posts
 from dpe_mner.pipeline import PredictionOptions
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -33,6 +33,11 @@ def model():
 def validation():
     folder = SHARED / "twitter2017"
     return load_dataset(folder / "valid.txt", visual_text=folder / "visual_text_full.jsonl").posts
+
+
+@pytest.fixture(scope="module")
+def answers(model, validation):
+    return answer_posts(model, validation, PredictionOptions(batch_size=64))
 
 
 def test_it_is_small_safe_and_whole(model):
@@ -57,8 +62,8 @@ def test_demo_posts_are_enough_and_labelled_by_the_model(model):
 
 
 @needs_shared
-def test_validation_f1_is_what_the_readme_says(model, validation):
-    report = evaluate_posts(model, validation, PredictionOptions(batch_size=64))
+def test_validation_f1_is_what_the_readme_says(answers):
+    report = answers.report
     assert report.overall.support == 1324
     assert report.overall.f1 == pytest.approx(86.42, abs=0.005)  # rounded as printed; one entity more or less is 0.03
     written = json.loads((bundled_folder() / "metrics.json").read_text(encoding="utf-8"))["f1"]
@@ -66,14 +71,15 @@ def test_validation_f1_is_what_the_readme_says(model, validation):
 
 
 @needs_shared
-def test_the_entities_of_the_validation_posts_are_the_ones_it_always_had(model, validation):
+def test_the_entities_of_the_validation_posts_are_the_ones_it_always_had(answers):
     """A change of the code must not change an answer; a new bundled model comes with a new hash."""
-    found = [[(e.start, e.end, e.label) for e in entities] for entities in model.predict(validation, batch_size=64)]
+    found = [[(e.start, e.end, e.label) for e in prediction.entities] for prediction in answers.predictions]
     assert sum(map(len, found)) == 1261
     digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()
     assert digest == "a5b14287795614f18962cdef390e76f826698df9f362c5735542f0b75b84d640"
 
 
+@pytest.mark.slow  # the same on tiny models is in test_predictor
 @needs_shared
 def test_real_posts_get_the_same_answer_alone_in_any_batch_and_in_any_order(model, validation):
     posts = validation[:200]

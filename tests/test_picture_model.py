@@ -176,6 +176,7 @@ def test_training_on_pictures_in_one_command(recipe_file, tmp_path, images):
     calibrate(tmp_path / "run", ["settings.reasoning.steps=2"], log=quiet)
 
 
+@pytest.mark.slow
 def test_a_store_alone_trains_the_same(recipe_file, tmp_path, images, parts):
     first = train(load_recipe(recipe_file, [f"output={tmp_path}/one", "data.features=store"]), log=quiet)
     workers = [f"output={tmp_path}/two", "data.features=store", "training.workers=2"]

@@ -204,6 +204,7 @@ def test_processes_share_the_map_and_not_the_features(settings, folder, tmp_path
     store.close()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_or_half_written(settings, folder, tmp_path):
     for k in range(40):
         write_picture(folder / "many" / f"{k}.png", 100 + k)

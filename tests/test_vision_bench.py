@@ -71,6 +71,11 @@ def test_a_second_step_tells_what_the_first_cannot():
     by_step = trained.by_step()
     assert by_step["2"] >= by_step["1"] + 20
     assert by_step["2"] >= trained.exchanged + 40
+
+
+@pytest.mark.slow  # the control of the test above
+def test_a_second_step_tells_nothing_without_what_the_first_found():
+    posed = made_up("steps", seed=0)
     blind = train_on(posed, task_settings("steps", changes={"heads": {"self_conditioning": False}}), seed=0, epochs=5)
     assert blind.by_step()["2"] <= 70
 

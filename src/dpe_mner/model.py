@@ -28,6 +28,7 @@ from dpe_mner.predictor import Predictor
 from dpe_mner.reasoning.loop import SpanStep, run_steps
 from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
+from dpe_mner.reasoning.unannotated import class_mask
 from dpe_mner.representations.batch import Batch, ImageFeatures
 from dpe_mner.representations.bert import BertEncoder
 from dpe_mner.representations.encoders import load_pretrained, new_encoder, transformers_encoder
@@ -60,7 +61,7 @@ class DPEMNERModel(SavedModel, Predicts):
         )
         self.network = ReasoningNetwork(text_width=self.text_encoder.width, classes=config.classes, settings=settings)
         self.criterion = Criterion(settings)
-        self.register_buffer("unannotated", _class_mask(config), persistent=False)
+        self.register_buffer("unannotated", class_mask(config.unannotated, config.classes), persistent=False)
         self._pictures: PictureSource | None = None
 
     @classmethod
@@ -339,17 +340,6 @@ class DPEMNERModel(SavedModel, Predicts):
 def _portable(encoder: dict[str, Any]) -> dict[str, Any]:
     """An encoder's configuration without the place it was loaded from, which means nothing elsewhere."""
     return {key: value for key, value in encoder.items() if key != "_name_or_path"}
-
-
-def _class_mask(config: DPEMNERConfig) -> Tensor | None:
-    """Classes that each convention's corpora do not annotate; None when all annotate all. *Shape:* (conventions, C)."""
-    unannotated = config.unannotated
-    if not any(unannotated):
-        return None
-    mask = torch.zeros(len(unannotated), config.classes, dtype=torch.bool)
-    for row, classes in enumerate(unannotated):
-        mask[row, classes] = True
-    return mask
 
 
 def _image(part: ImageFeatures | None) -> tuple[Tensor, Tensor] | None:

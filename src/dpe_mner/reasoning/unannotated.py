@@ -6,6 +6,8 @@ So the probability of "no entity" is the sum over it and over all that is not an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,3 +31,21 @@ def fold_classes(logits: Tensor, unannotated: Tensor) -> Tensor:
 def tag_classes(unannotated: Tensor) -> Tensor:
     """The same for the auxiliary tags: outside, then begin and inside of each type. *Shapes:* (B, C), (B, tags)."""
     return torch.cat([unannotated[:, :1], unannotated[:, 1:].repeat_interleave(2, dim=1)], dim=1)
+
+
+def class_mask(unannotated: Sequence[Sequence[int]], classes: int) -> Tensor | None:
+    """Which classes each convention's corpora do not annotate; None when all annotate all.
+
+    Args:
+        unannotated: Classes of each convention.
+        classes: C.
+
+    Returns:
+        *Shape:* (conventions, C), or None.
+    """
+    if not any(unannotated):
+        return None
+    mask = torch.zeros(len(unannotated), classes, dtype=torch.bool)
+    for row, left_out in enumerate(unannotated):
+        mask[row, list(left_out)] = True
+    return mask

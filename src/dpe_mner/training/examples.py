@@ -53,7 +53,7 @@ def make_examples(
     """
     number = {label: c for c, label in enumerate(labels, start=1)}
     examples = []
-    entities = too_long = wordless = 0
+    entities = too_long = 0
     for index, given in enumerate(posts):
         post, picture = with_stored_text(given, pictures), None
         if pictures is not None:
@@ -68,11 +68,10 @@ def make_examples(
             examples.append(Example(window, [(f - start, t - start, c) for f, t, c in inside], picture, source))
         entities += len(spans)
         too_long += len(spans) - len(taken)
-        wordless += not len(words)
-    if log is not None and (too_long or wordless):
+    if log is not None and too_long:
         log(
             f"warning: left out of training: {too_long} of {entities} entities, longer than a window "
-            f"({tokenizer.settings.window_words} words, {tokenizer.max_pieces} pieces); {wordless} posts without a word"
+            f"({tokenizer.settings.window_words} words, {tokenizer.max_pieces} pieces)"
         )
     return examples
 
