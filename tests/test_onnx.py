@@ -18,9 +18,12 @@ from dpe_mner import InputError, Post
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.settings import Convention
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
+
+import onnx
+import onnxruntime
 
 from dpe_mner.onnx.export import check_parity, export_onnx
 from dpe_mner.onnx.graph import INPUTS, PredictorGraph
