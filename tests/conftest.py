@@ -32,6 +32,14 @@ from dpe_mner.types import LabelledSpan, Post
 
 torch.set_num_threads(1)
 
+_LONGEST = ("test_vision_bench", "test_light", "test_bench", "test_training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with the longest tests first: begun last, they would keep one worker busy while the others wait."""
+    items.sort(key=lambda item: not item.nodeid.partition(".py")[0].endswith(_LONGEST))
+
+
 LABELS = ["PER", "LOC", "ORG", "MISC"]
 SIZES = {
     "hidden_size": 32,
