@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from dpe_mner.model import DPEMNERModel
     from dpe_mner.pages.stream import PagedPredictor
 
+_AT_ONCE, _SECONDS = 16, 20.0  # batches of a file predicted together at first, and what a stretch may take, about
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -152,8 +154,10 @@ def predict(
     if lines.done:
         note(f"{lines.done} posts are done already; going on after them", quiet=quiet)
         posts = islice(posts, lines.done, None)
-    in_stretches = stretches(posts, Pace(batch_size, CHUNK), live=input_ is not None and is_live(input_))
-    write_all(in_stretches, predictions, lines, explain=explained, total=posts, quiet=quiet)
+    live = input_ is not None and is_live(input_)
+    # Posts of like length share a batch: of a file, many are taken at once, or most of a batch would be padding.
+    pace = Pace(batch_size, CHUNK) if live else Pace(_AT_ONCE * batch_size, CHUNK, _SECONDS)
+    write_all(stretches(posts, pace, live=live), predictions, lines, explain=explained, total=posts, quiet=quiet)
     if paged is not None and html is not None:
         write_text(html, paged.html(title="DPE-MNER: how the entities of each post came about", fetch_urls=fetch_urls))
         first = f" of the first {paged.most}" if paged.total > paged.most else ""
