@@ -7,7 +7,6 @@ import os
 import re
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
-from urllib.request import url2pathname
 
 _ADDRESS = re.compile(r"(https?|file|data):", re.IGNORECASE)
 
@@ -27,6 +26,8 @@ def path_of(address: str) -> Path:
     Raises:
         ValueError: If it names another machine.
     """
+    from urllib.request import url2pathname  # brings an HTTP client, which no command needs to say --help
+
     parts = urlsplit(address)
     if parts.netloc not in ("", "localhost"):
         raise ValueError("names a file of another machine")
