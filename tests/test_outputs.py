@@ -28,6 +28,12 @@ from dpe_mner.model import DPEMNERModel
 ROWS = [{"id": str(k % 3), "text": f"Kevin {'x ' * (k % 5)}Paris {k}"} for k in range(30)]
 
 
+@pytest.fixture(autouse=True)
+def short_stretches(monkeypatch):
+    """A batch is written as soon as it is there, so that a run of few posts can be cut off amid its lines."""
+    monkeypatch.setattr("dpe_mner.commands.predict._AT_ONCE", 1)
+
+
 @pytest.fixture
 def posts(write):
     return write("posts.jsonl", jsonl(ROWS))
@@ -372,7 +378,9 @@ FORKING = """
 import json, os, sys
 for name in ('torch', 'transformers'): sys.modules[name] = None
 import onnxruntime, tokenizers, dpe_mner.onnx.runtime
+import dpe_mner.commands.predict
 from dpe_mner.commands.main import main
+dpe_mner.commands.predict._AT_ONCE = 1  # a batch is written as soon as it is there
 for line in sys.stdin:
     child = os.fork()
     if not child:
