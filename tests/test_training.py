@@ -75,6 +75,7 @@ def test_one_batch_is_learned_to_f1_100(build):
     assert f1 == 100
 
 
+@pytest.mark.slow
 def test_the_papers_own_losses_learn_too(build):
     paper = {"variant": "paper", "self_conditioning": False}
     model = build(heads=paper, loss={"unroll": 1, "tagging": 0.0}, fusion={"dropout": 0.0}).train()

@@ -57,6 +57,7 @@ def test_vision_and_the_state_decide():
     assert trained.with_mean_state() <= 40
 
 
+@pytest.mark.slow  # more than a minute
 def test_which_name_takes_its_types_from_the_caption():
     """(b): knowing both cues without which name they stand beside gives 62.5."""
     trained = train_on(made_up("which_name", seed=0), task_settings("which_name"), seed=0, epochs=7)
