@@ -36,11 +36,20 @@ class BertTag(Baseline):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Cross-entropy of the gold tags, a mean over words."""
         assert batch.gold is not None
-        logits = self.output(self.dropout(self.text_encoder(batch).x_t)).float()
-        return functional.cross_entropy(logits.flatten(0, 1), batch.gold.tags.flatten(), ignore_index=IGNORED)
+        return tag_loss(self.output(self.dropout(self.text_encoder(batch).x_t)), batch.gold.tags)
 
     def decode(self, batch: Batch) -> list[list[Row]]:
         """Entities of the likeliest tag of each word; an inside tag that continues nothing begins an entity."""
-        best = self.output(self.text_encoder(batch).x_t).float().softmax(-1).max(-1)
-        tags = begin_orphans(torch.where(batch.word_mask, best.indices, 0))
-        return [tag_rows(row, sure) for row, sure in zip(tags.tolist(), best.values.tolist(), strict=True)]
+        return decode_tags(self.output(self.text_encoder(batch).x_t), batch.word_mask)
+
+
+def tag_loss(logits: Tensor, tags: Tensor) -> Tensor:
+    """Cross-entropy of tags, a mean over words. *Shapes:* (B, M, tags), (B, M); tags are -100 on padding."""
+    return functional.cross_entropy(logits.float().flatten(0, 1), tags.flatten(), ignore_index=IGNORED)
+
+
+def decode_tags(logits: Tensor, mask: Tensor) -> list[list[Row]]:
+    """Entities of the likeliest tag of each word; an inside tag that continues nothing begins an entity."""
+    best = logits.float().softmax(-1).max(-1)
+    tags = begin_orphans(torch.where(mask, best.indices, 0))
+    return [tag_rows(row, sure) for row, sure in zip(tags.tolist(), best.values.tolist(), strict=True)]

@@ -26,11 +26,14 @@ class BilstmCrf(Baseline):
         unknown: Number of the unknown word; 0 is padding.
         classes: C, "no entity" included.
         settings: Sizes and dropout.
+        width: Of the states the CRF reads; the LSTM's own when not given.
     """
 
     rare: Tensor
 
-    def __init__(self, rare: Tensor, *, unknown: int, classes: int, settings: BilstmSettings) -> None:
+    def __init__(
+        self, rare: Tensor, *, unknown: int, classes: int, settings: BilstmSettings, width: int | None = None
+    ) -> None:
         super().__init__()
         self.unknown = unknown
         self.rare_replacement = settings.rare_replacement
@@ -49,7 +52,7 @@ class BilstmCrf(Baseline):
             bidirectional=True,
             batch_first=True,
         )
-        self.crf = CrfHead(2 * settings.hidden_size, classes)
+        self.crf = CrfHead(width or 2 * settings.hidden_size, classes)
 
     @torch.no_grad()
     def load_words(self, numbers: Tensor, vectors: Tensor) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
@@ -17,21 +17,18 @@ from dpe_mner.checkpoints.removed import without_removed
 from dpe_mner.checkpoints.saved import refuse_not_finite
 from dpe_mner.data.writing import write_whole
 from dpe_mner.errors import InputError
-from dpe_mner.representations.encoders import new_encoder
-from dpe_mner.representations.text import TextEncoder
 from dpe_mner.representations.tokenizer import check_vocabulary, load_tokenizer, refuse_without_vocabulary
 from dpe_mner.settings import parse_section
 
-DESCRIPTION, WEIGHTS = "baseline.json", "model.safetensors"
+DESCRIPTION, WEIGHTS, ALIGNED = "baseline.json", "model.safetensors", "aligned_words"
 
 
 def save_description(baseline: BuiltBaseline, folder: Path) -> None:
     """Write everything but weights and threshold, which come with the first epoch."""
     save_threshold(baseline.description, folder, baseline.description.threshold)
     baseline.tokenizer.pretrained.save_pretrained(folder)
-    text_encoder = getattr(baseline.model, "text_encoder", None)
-    if isinstance(text_encoder, TextEncoder):
-        text_encoder.encoder.config.save_pretrained(folder)
+    if baseline.encoder_config is not None:
+        baseline.encoder_config.save_pretrained(folder)
 
 
 def save_threshold(description: Description, folder: Path, threshold: float) -> None:
@@ -88,13 +85,24 @@ def load_baseline(folder: str | os.PathLike[str]) -> BuiltBaseline:
     if description.has_encoder:
         encoder = AutoConfig.from_pretrained(str(root))
         check_vocabulary(tokenizer, root, size=None, rows=getattr(encoder, "vocab_size", None))
-        text_encoder = TextEncoder(new_encoder(encoder), description.encoder)
-        baseline = with_encoder(description, tokenizer, text_encoder)
+        words = _aligned_words(root / WEIGHTS)
+        baseline = with_encoder(description, tokenizer, encoder, aligned_words=words)
     else:
         baseline = with_words(description, tokenizer, torch.zeros(len(tokenizer), dtype=torch.bool))
     load_weights(baseline.model, root)
     baseline.model.eval()
     return baseline
+
+
+def _aligned_words(path: Path) -> torch.Tensor | None:
+    """Room for the words that a checkpoint has encoded in its pictures' space; None if it has none."""
+    try:
+        with safe_open(path, framework="pt") as weights:
+            if ALIGNED in weights.keys():  # noqa: SIM118  # no mapping
+                return torch.zeros(weights.get_slice(ALIGNED).get_shape())
+    except (OSError, SafetensorError):
+        pass  # told when they are loaded
+    return None
 
 
 def check_same(description: Description, folder: Path) -> None:

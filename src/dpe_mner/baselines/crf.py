@@ -49,10 +49,13 @@ class CrfHead(nn.Module):
         Returns:
             A scalar.
         """
+        return self.loss_of(self.output(states), tags)
+
+    def loss_of(self, emissions: Tensor, tags: Tensor) -> Tensor:
+        """As :meth:`loss`, from tag scores that somebody else made. *Shape:* (B, M, tags)."""
         with parametrize.cached():
-            return -self.transitions(
-                self.output(states).float(), begin_orphans(tags.clamp(min=0)), mask=tags >= 0, reduction="mean"
-            )
+            gold, mask = begin_orphans(tags.clamp(min=0)), tags >= 0
+            return -self.transitions(emissions.float(), gold, mask=mask, reduction="mean")
 
     def decode(self, states: Tensor, mask: Tensor) -> list[list[Row]]:
         """Entities of the best tag sequence (Viterbi). An entity scores what its least certain tag does.
@@ -64,8 +67,12 @@ class CrfHead(nn.Module):
         Returns:
             Rows of each post, by position.
         """
+        return self.decode_of(self.output(states), mask)
+
+    def decode_of(self, emissions: Tensor, mask: Tensor) -> list[list[Row]]:
+        """As :meth:`decode`, from tag scores that somebody else made. *Shape:* (B, M, tags)."""
         with parametrize.cached():
-            emissions = self.output(states).float()
+            emissions = emissions.float()
             found: list[list[int]] = self.transitions.decode(emissions, mask)
             tags = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in found], batch_first=True)
             tags = nn.functional.pad(tags, (0, mask.shape[1] - tags.shape[1])).to(mask.device)

@@ -46,11 +46,71 @@ class SpanSettings(Section):
     hidden_size: int = Field(default=256, ge=1)
 
 
+class VisionSizes(Section):
+    """Sizes of the image features that a run's pictures give; found out by training."""
+
+    coarse: int | None = Field(default=None, description="channels of y_c; all stages side by side")
+    fine: int | None = Field(default=None, description="channels of y_f")
+    stages: list[int] = Field(
+        default_factory=list, description="channels of each stage, where the features hold several"
+    )
+    fine_blocks: int = Field(default=1, ge=1, description="blocks of one region")
+
+
+class CoAttentionSettings(Section):
+    """AdaCoAtt."""
+
+    size: int = Field(default=200, ge=1, description="width of attention and gates")
+
+
+class CatMnerSettings(Section):
+    """CAT-MNER."""
+
+    words: dict[str, list[str]] = Field(
+        default_factory=dict, description="words that stand for a type, by label; ours, or the label, for any left out"
+    )
+    temperature: float = Field(default=0.1, gt=0, description="of the softmax over blocks")
+
+
+class FmitSettings(Section):
+    """FMIT."""
+
+    layers: int = Field(default=1, ge=1)
+    boundary_weight: float = Field(default=0.5, ge=0, description="of the auxiliary boundary loss")
+
+
+class MnerQgSettings(Section):
+    """MNER-QG."""
+
+    queries: dict[str, str] = Field(
+        default_factory=dict, description="the query of a type, by label; ours, or the label, for any left out"
+    )
+    existence_weight: float = Field(default=0.5, ge=0, description="of the loss on whether a type occurs")
+
+
+class DebiasClSettings(Section):
+    """DebiasCL."""
+
+    layers: int = Field(default=12, ge=1)
+    contrast: Literal["debiased", "plain", "none"] = "debiased"
+    hard_posts: int = Field(default=4, ge=0, description="N: posts of a batch with most objects; 0: no second contrast")
+
+
 class BaselineSettings(Section):
     """All sections."""
+
+    version: Literal["repaired", "faithful"] = Field(
+        default="repaired",
+        description="of a system whose published code does otherwise than its paper, or cannot have meant what it does",
+    )
 
     name: str | None = Field(default=None, description="of the run in its metrics; the recipe's and the kind if absent")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="between the encoder's words and the classifier")
     crf: CrfSettings = CrfSettings()
     bilstm: BilstmSettings = BilstmSettings()
     span: SpanSettings = SpanSettings()
+    adacoatt: CoAttentionSettings = CoAttentionSettings()
+    cat_mner: CatMnerSettings = CatMnerSettings()
+    fmit: FmitSettings = FmitSettings()
+    mner_qg: MnerQgSettings = MnerQgSettings()
+    debiascl: DebiasClSettings = DebiasClSettings()

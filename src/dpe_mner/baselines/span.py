@@ -40,11 +40,16 @@ class BertSpan(Baseline):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Cross-entropy over all spans, a mean over posts."""
         assert batch.gold is not None
-        return span_table_loss(self.spans(self.dropout(self.text_encoder(batch).x_t)), batch.gold, batch.lengths)
+        return span_table_loss(self.spans(self.dropout(self.words(batch))), batch.gold, batch.lengths)
+
+    def words(self, batch: Batch) -> Tensor:
+        """What spans are made of. *Shape:* (B, M, e)."""
+        x_t: Tensor = self.text_encoder(batch).x_t
+        return x_t
 
     def decode(self, batch: Batch) -> list[list[Row]]:
         """Spans whose best class is an entity, best first, none overlapping a better one."""
-        scores = self.spans(self.text_encoder(batch).x_t).float().softmax(-1)
+        scores = self.spans(self.words(batch)).float().softmax(-1)
         candidates = span_candidates(scores, batch.lengths)
         keep = choose(candidates, 0.0)
         return [sorted(rows) for rows in rows_of(candidates, keep)]

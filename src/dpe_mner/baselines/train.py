@@ -12,11 +12,14 @@ from transformers.utils import logging as transformers_logging
 
 from dpe_mner.baselines.build import BuiltBaseline, Description, known_kind, new_baseline
 from dpe_mner.baselines.checkpoint import check_same, load_weights, save_description, save_threshold
-from dpe_mner.baselines.predict import predict_posts, text_only, validate_baseline
+from dpe_mner.baselines.inputs import Inputs, as_recipe_reads, prepare_inputs
+from dpe_mner.baselines.predict import as_read, predict_posts, validate_baseline
 from dpe_mner.baselines.settings import BaselineSettings
 from dpe_mner.baselines.trainer import BaselineTrainer
 from dpe_mner.data.dataset import Dataset
 from dpe_mner.data.gold import check_labels
+from dpe_mner.errors import InputError
+from dpe_mner.settings import parse_section
 from dpe_mner.training.examples import Example, make_examples
 from dpe_mner.training.folder import (
     common_metrics,
@@ -31,6 +34,23 @@ from dpe_mner.training.sources import Log, load_splits
 from dpe_mner.training.train import checkpoint_to_resume
 
 
+def train_from_recipe(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: bool = False) -> Any:
+    """Train the system that a recipe's ``baseline`` section names, with the settings it gives.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        InputError: As :func:`train_baseline`, or if the section names no system.
+    """
+    section = dict(recipe.baseline)
+    kind = section.pop("system", None)
+    if not isinstance(kind, str):
+        raise InputError(f"{recipe.name}: baseline has no system; write baseline: {{system: umt}}")
+    settings = parse_section(BaselineSettings, section, where=f"{recipe.name}, baseline")
+    return train_baseline(recipe, kind, settings=settings, resume=resume, log=log, progress=progress)
+
+
 def train_baseline(
     recipe: Recipe,
     kind: str,
@@ -43,9 +63,9 @@ def train_baseline(
     """Train a baseline, keep the epoch with the best validation F1, and write everything to ``recipe.output``.
 
     Args:
-        recipe: A recipe of our model: its data, encoder, ``settings.encoder`` and ``training`` are used, captions and
-            pictures are not.
-        kind: ``bilstm-crf``, ``bert-tag``, ``bert-crf`` or ``bert-span``.
+        recipe: A recipe of our model: its data, encoder, ``settings.encoder`` and ``training`` are used, and of its
+            captions, tags and pictures what the system reads.
+        kind: A name of :data:`~dpe_mner.baselines.systems.SYSTEMS`.
         settings: What the baseline has of its own.
         resume: Go on from the last finished epoch of an interrupted run; a finished one gives its metrics.
         log: Receives a line an epoch.
@@ -55,19 +75,26 @@ def train_baseline(
         The content of ``metrics.json``.
 
     Raises:
-        InputError: If the kind is unknown, or data, encoder, word vectors or output folder do not serve.
+        InputError: If the kind is unknown, the data lack what the system reads, or data, encoder, word vectors or
+            output folder do not serve.
     """
     output = Path(recipe.output)
     known = known_kind(kind)
     finished = read_metrics(output) if resume else None
     checkpoint = checkpoint_to_resume(output, resume=resume) if finished is None else None
-    recipe = without_vision(recipe)
+    recipe = as_recipe_reads(recipe, known)
     training_data, validation_data = load_splits(recipe, log=log)
     labels = recipe.data.labels or training_data.labels
     for data in (training_data, validation_data):
         check_labels(data.labels, labels, where=data.path)
+    inputs = prepare_inputs(recipe, known, [*training_data.posts, *validation_data.posts], labels, settings, log=log)
     description = Description(
-        kind=known, labels=labels, settings=settings or BaselineSettings(), encoder=recipe.settings.encoder
+        kind=known,
+        labels=labels,
+        settings=settings or BaselineSettings(),
+        encoder=recipe.settings.encoder,
+        pictures=inputs.pictures,
+        vision=inputs.sizes,
     )
     if resume:
         check_same(description, output)
@@ -78,9 +105,12 @@ def train_baseline(
     if not progress:
         transformers_logging.disable_progress_bar()
     encoder = resolve_encoder(recipe.encoder) if description.has_encoder else ""
-    baseline = new_baseline(description, encoder=encoder, posts=training_data.posts)
-    examples = make_examples([text_only(post) for post in training_data.posts], baseline.tokenizer, labels, log=log)
-    if description.kind == "bert-span":
+    baseline = new_baseline(
+        description, encoder=encoder, posts=training_data.posts, aligned_words=inputs.aligned_words
+    )
+    read = [as_read(post, description.system.reads) for post in training_data.posts]
+    examples = make_examples(read, baseline.tokenizer, labels, inputs.source, log=log)
+    if description.kind in ("bert-span", "cat-mner", "mner-qg"):
         _tell_too_long(examples, description.settings.span.max_length, log=log)
     make_folder(output)
     write_recipe(recipe, output)
@@ -94,6 +124,7 @@ def train_baseline(
         output=output,
         log=log,
         progress=progress,
+        pictures=inputs.source,
     )
     log(
         f"training {kind} on {len(examples)} posts, validating on {len(validation_data.posts)}; "
@@ -103,12 +134,13 @@ def train_baseline(
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.monotonic() - started
     load_weights(baseline.model, output)
-    return _finish(recipe, baseline, training_data, validation_data, seconds=seconds, log=log)
+    return _finish(recipe, baseline, inputs, training_data, validation_data, seconds=seconds, log=log)
 
 
 def _finish(
     recipe: Recipe,
     baseline: BuiltBaseline,
+    inputs: Inputs,
     training_data: Dataset,
     validation_data: Dataset,
     *,
@@ -119,12 +151,16 @@ def _finish(
     output = Path(recipe.output)
     description, posts, batch_size = baseline.description, validation_data.posts, recipe.training.eval_batch_size
     # Once more: weights stored as float16 may score a little differently.
-    validation = validate_baseline(baseline, posts, batch_size=batch_size)
-    save_threshold(description, output, validation.threshold)
-    write_predictions(predict_posts(baseline, posts, batch_size=batch_size, threshold=validation.threshold), output)
+    validation = validate_baseline(baseline, posts, batch_size=batch_size, pictures=inputs.source)
+    threshold = validation.threshold
+    save_threshold(description, output, threshold)
+    found = predict_posts(baseline, posts, batch_size=batch_size, threshold=threshold, pictures=inputs.source)
+    write_predictions(found, output)
     metrics = {
         "name": description.settings.name or f"{recipe.name}, {description.kind}",
         "baseline": description.kind,
+        "version": description.settings.version if description.system.reads else None,
+        "representations": list(inputs.representations),
         "encoder": recipe.encoder if description.has_encoder else None,
         "labels": description.labels,
         **common_metrics(recipe, validation.calibrated, train=training_data, valid=validation_data, seconds=seconds),
@@ -146,9 +182,3 @@ def _tell_too_long(examples: Sequence[Example], longest: int, *, log: Log) -> No
     lost = sum(length > longest for length in lengths)
     if lost:
         log(f"{lost} of {len(lengths)} gold entities are longer than {longest} words (span.max_length): never found")
-
-
-def without_vision(recipe: Recipe) -> Recipe:
-    """The recipe with the text alone as data, so that nothing else need be there."""
-    data = recipe.data.model_copy(update={"visual_text": None, "images": None, "features": None})
-    return recipe.model_copy(update={"data": data})

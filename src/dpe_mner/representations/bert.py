@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,30 @@ class EncoderStates:
     last_hidden_state: Tensor
 
 
+@dataclass(frozen=True)
+class PrefixStates:
+    """Keys and values put before the text's own in one layer, as they are: no projection of the layer touches them.
+
+    *Shapes:* keys and values (B, heads, P, e / heads), mask (B, P): True where they may be attended to.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor
+
+
+class Prefix(Protocol):
+    """Extra keys and values for every layer (Li and Liang, 2021), which may depend on the text read so far."""
+
+    def __call__(self, layer: int, states: Tensor) -> PrefixStates:
+        """Those of one layer.
+
+        Args:
+            layer: From 0.
+            states: What the layer reads. *Shape:* (B, S, e)
+        """
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention through PyTorch's fused kernel, up to its last projection."""
 
@@ -75,12 +99,16 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(width, width)
         self.dropout = nn.Dropout(sizes.attention_probs_dropout_prob)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor | None, prefix: PrefixStates | None = None) -> Tensor:
         """Attend to what the mask leaves open. *Shapes:* (B, S, e), (B, 1, 1, S) -> (B, S, e)."""
         B, S, width = states.shape
         q, k, v = (
             project(states).view(B, S, self.heads, -1).transpose(1, 2) for project in (self.query, self.key, self.value)
         )
+        if prefix is not None:
+            assert mask is not None
+            k, v = torch.cat([prefix.keys, k], dim=2), torch.cat([prefix.values, v], dim=2)
+            mask = torch.cat([prefix.mask[:, None, None, :], mask], dim=-1)
         rate = self.dropout.p if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)
         return mixed.transpose(1, 2).reshape(B, S, width)
@@ -111,9 +139,9 @@ class BertLayer(nn.Module):
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
         self.output = AddAndNorm(sizes, inner)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor | None, prefix: PrefixStates | None = None) -> Tensor:
         """One layer. *Shapes:* (B, S, e), (B, 1, 1, S) -> (B, S, e)."""
-        states = self.attention["output"](self.attention["self"](states, mask), states)
+        states = self.attention["output"](self.attention["self"](states, mask, prefix), states)
         closed: Tensor = self.output(functional.gelu(self.intermediate["dense"](states)), states)
         return closed
 
@@ -150,6 +178,7 @@ class BertEncoder(nn.Module):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        prefix: Prefix | None = None,
     ) -> EncoderStates:
         """Encode pieces.
 
@@ -157,6 +186,7 @@ class BertEncoder(nn.Module):
             input_ids: *Shape:* (B, S)
             attention_mask: True or 1 at real pieces; every row needs one. *Shape:* (B, S)
             inputs_embeds: Embedded pieces, instead of ``input_ids``. *Shape:* (B, S, e)
+            prefix: Extra keys and values of every layer; needs ``attention_mask``.
         """
         states = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         first = self.config.pad_token_id + 1 if self.config.model_type in _ROBERTA else 0
@@ -165,6 +195,6 @@ class BertEncoder(nn.Module):
         states = states + self.embeddings["position_embeddings"](positions)
         states = self.embeddings["dropout"](self.embeddings["LayerNorm"](states))
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
-        for layer in self.encoder["layer"]:  # type: ignore[attr-defined]  # a ModuleList
-            states = layer(states, mask)
+        for number, layer in enumerate(self.encoder["layer"]):  # type: ignore[arg-type]  # a ModuleList
+            states = layer(states, mask, None if prefix is None else prefix(number, states))
         return EncoderStates(states)

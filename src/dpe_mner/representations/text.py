@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dpe_mner.errors import InputError
 from dpe_mner.representations.batch import Batch, PieceBatch
-from dpe_mner.representations.bert import BertEncoder
+from dpe_mner.representations.bert import BertEncoder, Prefix
 from dpe_mner.representations.word_shapes import SHAPES
 from dpe_mner.settings import EncoderSettings
 
@@ -72,22 +72,26 @@ class TextEncoder(nn.Module):
         split = embedded.split([part.ids.numel() for part in parts])
         return [states.view(*part.ids.shape, -1) for states, part in zip(split, parts, strict=True)]
 
-    def states(self, pieces: PieceBatch, embedded: Tensor, *, layers: int | None = None) -> Tensor:
+    def states(
+        self, pieces: PieceBatch, embedded: Tensor, *, layers: int | None = None, prefix: Prefix | None = None
+    ) -> Tensor:
         """Hidden states after the last layer, or after the first ``layers``; zero on rows without a piece.
 
         Args:
             pieces: Of one text a post.
             embedded: What :meth:`embed` makes of them. *Shape:* (B, S, e)
             layers: How many; all when not given.
+            prefix: Extra keys and values of every layer; only our own :class:`BertEncoder` takes them.
 
         Returns:
             *Shape:* (B, S, e)
         """
+        extra = {} if prefix is None else {"prefix": prefix}
         encoder = first_layers(self.encoder, layers)
         # An empty row (no caption) still needs one open key: attention over nothing is not a number.
         mask = pieces.mask.clone()
         mask[:, 0] = True
-        output = encoder(inputs_embeds=embedded, attention_mask=attention_mask(self.encoder, mask))
+        output = encoder(inputs_embeds=embedded, attention_mask=attention_mask(self.encoder, mask), **extra)
         return output.last_hidden_state * pieces.mask[..., None].to(output.last_hidden_state.dtype)
 
     def visual_text(self, pieces: PieceBatch, embedded: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,12 +114,13 @@ class TextEncoder(nn.Module):
         there = torch.arange(S, device=states.device) <= pieces.word_index.amax(1, keepdim=True)
         return pool_pieces(states, pieces.word_index, S), there
 
-    def forward(self, batch: Batch, embedded: Tensor | None = None) -> TextStates:
+    def forward(self, batch: Batch, embedded: Tensor | None = None, prefix: Prefix | None = None) -> TextStates:
         """Encode the posts.
 
         Args:
             batch: B posts.
             embedded: Their embedded pieces, if :meth:`embed` made them with others. *Shape:* (B, S, e)
+            prefix: As for :meth:`states`.
 
         Returns:
             x_t, its mask, and x_g.
@@ -123,7 +128,7 @@ class TextEncoder(nn.Module):
         embedded = self.embed(batch.text)[0] if embedded is None else embedded
         if self.conventions is not None:
             embedded = embedded + self.conventions(batch.convention)[:, None]
-        states = self.states(batch.text, embedded)
+        states = self.states(batch.text, embedded, prefix=prefix)
         x_t = pool_pieces(states, batch.text.word_index, batch.words)
         return TextStates(x_t=x_t, word_mask=batch.word_mask, x_g=states[:, :1])
 

@@ -124,6 +124,10 @@ class Recipe(Section):
     training: TrainingSettings = TrainingSettings()
     teachers: list[str] = Field(default_factory=list, description="checkpoints that label data.unlabelled")
     silver: SilverSettings = SilverSettings()
+    baseline: dict[str, Any] = Field(
+        default_factory=dict,
+        description="train a system of Table 1 instead: its name as 'system', beside the settings it has of its own",
+    )
     output: str = "runs/dpe-mner"
 
     @model_validator(mode="after")
