@@ -32,7 +32,7 @@ pytest.importorskip("lmdb")
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    return {kind: MAKERS[kind](tmp_path_factory.mktemp(kind)) for kind in ("vit", "detr", "owl")}
+    return {kind: MAKERS[kind](tmp_path_factory.mktemp(kind)) for kind in ("vit", "detr", "owl", "resnet")}
 
 
 @pytest.fixture
@@ -118,6 +118,23 @@ def test_stored_equals_fresh(settings, folder, tmp_path):
         assert np.array_equal(one.parts.regions.features, other.parts.regions.features)
         assert np.allclose(one.parts.regions.boxes, other.parts.regions.boxes)
         assert one.post == other.post
+    store.close()
+
+
+def test_the_store_knows_the_stages_of_its_features(settings, folder, tmp_path, models):
+    from dpe_mner.training.pictures import stored_stage_channels
+
+    grid = {"model": models["resnet"], "stages": True}
+    wanted = PictureSettings.model_validate({"grid": grid, "tags": settings.tags})
+    extract(wanted, folder, tmp_path / "s")
+    remembered = PictureReader(wanted).with_fingerprints()
+    grid = remembered.grid.model_copy(update={"model": "/gone"})  # the store alone is enough
+    store = PictureStore(tmp_path / "s")
+    away = remembered.model_copy(update={"grid": grid})
+    assert stored_stage_channels(away, store) == {"grid": (8, 12)}
+    post = Post(text="x", image=str(folder / "sub" / "1.png"))
+    (found,) = PictureSource(PictureReader(away), store=store, images=folder)([post])
+    assert found.parts.grid.shape == (4, 20)
     store.close()
 
 
@@ -274,6 +291,7 @@ def test_the_command(models, folder, tmp_path):
         (["--grid", "x", "--batch-size", "0"], ["at least 1"]),
         (["--grounding", "x", "--grid", "y"], ["--posts"]),
         (["--tags", "nowhere.onnx"], ["nowhere.onnx"]),
+        (["--tags", "nowhere.onnx", "--stages"], ["--stages", "--grid"]),
     ],
 )
 def test_wrong_commands_are_one_line(folder, tmp_path, arguments, words):

@@ -196,6 +196,11 @@ class GridSettings(Section):
 
     model: str = Field(description="hub id or folder of a transformers image backbone")
     pool: int | None = Field(default=None, ge=1, description="average the map to this many blocks a side")
+    stages: bool = Field(
+        default=False,
+        description="maps of the backbone's last four resolutions, each averaged to pool x pool blocks (2 x 2 when "
+        "pool is not given), side by side in the channels",
+    )
     fingerprint: str | None = Field(default=None, description="of the weights; set by training")
 
 
@@ -229,6 +234,7 @@ class RegionSettings(Section):
     backbone: str | None = Field(default=None, description="another backbone than the grid's")
     count: int = Field(default=3, ge=1, description="R")
     pool: int | None = Field(default=None, ge=1, description="average each region's map to this many blocks a side")
+    stages: bool = Field(default=False, description="maps of all stages of each region, as of the grid")
     fingerprint: str | None = None
 
     @model_validator(mode="after")
