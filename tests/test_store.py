@@ -20,11 +20,11 @@ from vision import MAKERS, extract, write_picture
 
 from dpe_mner import InputError
 from dpe_mner.pictures.imports import captions_of, read_crop_index, tags_of
-from dpe_mner.pictures.kinds import Detection, Regions
+from dpe_mner.pictures.kinds import Detection, Objects, Regions
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
 from dpe_mner.pictures.store import PictureStore, SeenFile
-from dpe_mner.settings import PictureSettings
+from dpe_mner.settings import ObjectSettings, PictureSettings
 from dpe_mner.types import Post
 
 pytest.importorskip("lmdb")
@@ -75,6 +75,21 @@ def test_everything_comes_back(tmp_path):
     assert store.text("k", "c") == "ein Bild, 猫"
     assert store.seen("a/ü.png") == seen
     assert store.seen("b") is store.features("k", "x") is store.tags("x", "t") is None
+
+
+def test_objects_are_counted_without_a_cap(settings, models, folder, tmp_path):
+    wanted = settings.model_copy(update={"objects": ObjectSettings(model=models["detr"], threshold=0.0)})
+    extract(wanted, folder, tmp_path / "s")
+    store = PictureStore(tmp_path / "s")
+    source = PictureSource(PictureReader(wanted), store=store, images=folder)
+    (found,) = source([Post(text="x", image=str(folder / "sub" / "1.png"))])
+    objects = found.parts.objects
+    assert objects == Objects(objects.count, 80, 60)
+    assert objects.count > wanted.tags.count >= len(found.post.tags)  # all boxes of the detector's six with an area
+    assert objects.density == pytest.approx(objects.count / 0.0048)
+    place = source.locate(Post(text="x", image=str(folder / "sub" / "1.png")))
+    assert store.objects(place.key, place.parts["objects"]) == objects
+    store.close()
 
 
 def test_extract_reports_and_resumes(settings, folder, tmp_path):
@@ -291,6 +306,7 @@ def test_the_command(models, folder, tmp_path):
         (["--grid", "x", "--batch-size", "0"], ["at least 1"]),
         (["--grounding", "x", "--grid", "y"], ["--posts"]),
         (["--tags", "nowhere.onnx"], ["nowhere.onnx"]),
+        (["--objects", "nowhere.onnx"], ["object count (objects) is left out", "nowhere.onnx"]),
         (["--tags", "nowhere.onnx", "--stages"], ["--stages", "--grid"]),
     ],
 )

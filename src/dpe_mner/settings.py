@@ -223,6 +223,14 @@ class DetectorSettings(Section):
     fingerprint: str | None = None
 
 
+class ObjectSettings(Section):
+    """How many objects a picture shows: all that a detector finds above its threshold, without a cap."""
+
+    model: str = Field(description="a detector: a transformers folder or hub id, or a YOLOX .onnx file")
+    threshold: float = Field(default=0.3, ge=0, le=1)
+    fingerprint: str | None = None
+
+
 class RegionSettings(Section):
     """y_f: crops of the picture, each through the backbone of the grid."""
 
@@ -259,6 +267,7 @@ class PictureSettings(Section):
     regions: RegionSettings | None = None
     tags: DetectorSettings | None = None
     ocr: OcrSettings | None = None
+    objects: ObjectSettings | None = Field(default=None, description="number of objects, and the picture's size")
     longest_side: int = Field(default=1024, ge=32, description="pictures are reduced to this before all else")
 
     @model_validator(mode="after")

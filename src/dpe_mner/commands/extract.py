@@ -50,6 +50,9 @@ def extract(
     crop_index: Annotated[
         Path | None, typer.Option("--crop-index", help="Which crops belong to a picture: JSON, or HVPNeT's .pth.")
     ] = None,
+    objects: Annotated[
+        str | None, typer.Option("--objects", help="Object detector that counts objects: hub id, folder, .onnx.")
+    ] = None,
     ocr: Annotated[bool, typer.Option("--ocr", help="Read text in the pictures too.")] = False,
     pool: Annotated[int | None, typer.Option("--pool", help="Average regions to this many blocks a side.")] = None,
     stages: Annotated[
@@ -72,6 +75,7 @@ def extract(
     own = {
         "grid": grid, "caption": caption, "tags": tags, "regions": regions, "grounding": grounding,
         "crops": crops, "ocr": ocr or None, "pool": pool, "stages": stages or None,
+        "objects": objects,
     }  # fmt: skip
     settings = _settings(recipe, model, {name: value for name, value in own.items() if value is not None})
     if settings.regions is not None and settings.regions.grounding is not None and posts is None:
@@ -137,7 +141,9 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
         return config.settings.pictures
     from dpe_mner.settings import PictureSettings, parse_section
 
-    values: dict[str, Any] = {kind: {"model": own[kind]} for kind in ("grid", "caption", "tags") if kind in own}
+    values: dict[str, Any] = {
+        kind: {"model": own[kind]} for kind in ("grid", "caption", "tags", "objects") if kind in own
+    }
     places = {
         "detector": {"model": own["regions"]} if "regions" in own else None,
         "grounding": {"model": own["grounding"]} if "grounding" in own else None,

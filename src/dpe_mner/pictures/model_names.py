@@ -20,7 +20,8 @@ def with_models(settings: PictureSettings, models: Mapping[str, str]) -> Picture
     for kind, name in models.items():
         if kind not in KINDS or kind == "ocr":
             raise InputError(
-                f"no picture model is called {kind!r}{nearest(kind, KINDS)}; known: grid, caption, regions, tags"
+                f"no picture model is called {kind!r}{nearest(kind, KINDS)}; known: grid, caption, regions, tags, "
+                "objects"
             )
         section = values[kind]
         if section is None:

@@ -14,7 +14,7 @@ from dpe_mner.errors import InputError
 from dpe_mner.pictures.backbone import Backbone
 from dpe_mner.pictures.captioner import Captioner
 from dpe_mner.pictures.detectors import Detector, GroundingDetector, load_detector
-from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Detection, Half, Kind, PictureParts, Regions, crop
+from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Detection, Half, Kind, Objects, PictureParts, Regions, crop
 from dpe_mner.pictures.model_names import with_models
 from dpe_mner.pictures.ocr import TextReader
 from dpe_mner.pictures.opening import Picture
@@ -194,22 +194,27 @@ class PictureReader:
                 for k, image in enumerate(images)
             ]
         texts = [self._text_reader()(image) if "ocr" in usable else None for image in images]
+        objects = [self._objects(found, k, p) if "objects" in usable else None for k, p in enumerate(pictures)]
         return [
-            PictureParts(grid, caption, region, tag, text, warnings)
-            for grid, caption, region, tag, text in zip(grids, captions, regions, tags, texts, strict=True)
+            PictureParts(grid, caption, region, tag, text, warnings, counted)
+            for grid, caption, region, tag, text, counted in zip(
+                grids, captions, regions, tags, texts, objects, strict=True
+            )
         ]
 
     def _detect(self, images: Sequence[Image], usable: Sequence[Kind]) -> dict[str, list[list[Detection]]]:
-        """Detections by model: a detector that serves tags and regions runs once."""
+        """Detections by model: a detector that serves tags, regions and counts runs once."""
         least: dict[str, float] = {}
         for section in self._detectors(usable):
             least[section.model] = min(section.threshold, least.get(section.model, 1.0))
         return {name: self._detector(name)(images, threshold=threshold) for name, threshold in least.items()}
 
     def _detectors(self, usable: Sequence[Kind]) -> list[Any]:
-        sections = [self.settings.tags if "tags" in usable else None]
+        sections: list[Any] = [self.settings.tags if "tags" in usable else None]
         if "regions" in usable and self.settings.regions is not None:
             sections.append(self.settings.regions.detector)
+        if "objects" in usable:
+            sections.append(self.settings.objects)
         return [section for section in sections if section is not None]
 
     def _tags(self, found: Mapping[str, list[list[Detection]]], k: int) -> list[Detection]:
@@ -221,6 +226,12 @@ class PictureReader:
             if detection.score >= section.threshold:
                 best.setdefault(detection.label, detection)
         return list(best.values())[: section.count]
+
+    def _objects(self, found: Mapping[str, list[list[Detection]]], k: int, picture: Picture) -> Objects:
+        section = self.settings.objects
+        assert section is not None
+        count = sum(detection.score >= section.threshold for detection in found[section.model][k])
+        return Objects(count, *picture.original_size)
 
     def _regions(
         self,
@@ -268,9 +279,8 @@ class PictureReader:
             return [self._captioner]
         if kind == "ocr":
             return [self._text_reader]
-        if kind == "tags":
-            assert settings.tags is not None
-            model = settings.tags.model
+        if kind in {"tags", "objects"}:
+            model = getattr(settings, kind).model
             return [lambda: self._detector(model)]
         assert settings.regions is not None
         needs: list[Callable[[], Any]] = [lambda: self._backbone(self._region_backbone)]
