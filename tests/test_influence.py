@@ -200,14 +200,15 @@ def test_only_the_exchanged_grain_changes_and_what_is_missing_stays_missing(make
         assert torch.equal(other.coarse, image.coarse) == (not coarse)
         assert torch.equal(other.fine, image.fine) == coarse
         assert other.objects == image.objects
-        assert torch.allclose(y_c.sort().values, image[0].sort().values)  # the same channels in other places
-    foreign = exchanged(model, replace(POST, caption=None, tags=None), (None, image[1]))
+        # the same channels in other places
+        assert torch.allclose(other.coarse.sort().values, image.coarse.sort().values)
+    foreign = exchanged(model, replace(POST, caption=None, tags=None), PostFeatures(fine=image.fine))
     assert len(foreign) == 2
-    for (window,), ((y_c, y_f),) in foreign:
+    for (window,), (other,) in foreign:
         assert window.caption is None
         assert window.tags is None
-        assert y_c is None
-        assert not torch.equal(y_f, image[1])
+        assert other.coarse is None
+        assert not torch.equal(other.fine, image.fine)
 
 
 def test_a_post_is_explained_the_same_in_any_company(make):

@@ -114,9 +114,9 @@ def _foreign_window(window: Window, shown: Window, coarse: bool) -> Window:
 
 
 def _foreign_features(image: PostFeatures, foreign: _Foreign, coarse: bool) -> PostFeatures:
-    name = "coarse" if coarse else "fine"
-    own: Tensor | None = getattr(image, name)
-    return image if own is None else replace(image, **{name: foreign.features(own)})
+    if coarse:
+        return image if image.coarse is None else replace(image, coarse=foreign.features(image.coarse))
+    return image if image.fine is None else replace(image, fine=foreign.features(image.fine))
 
 
 def _change(before: ReasoningOutput, after: ReasoningOutput, settings: HeadSettings) -> Tensor:
