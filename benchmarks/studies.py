@@ -235,7 +235,8 @@ def largest_difference(source: PictureSource, posts: Sequence[Post]) -> float:
     """Between features of the store and features made on the spot."""
     worst = 0.0
     for stored, made in zip(source(posts), PictureSource(source.reader)(posts), strict=True):
-        for a, b in zip(features_of(stored.parts), features_of(made.parts), strict=True):
+        own, other = features_of(stored.parts), features_of(made.parts)
+        for a, b in ((own.coarse, other.coarse), (own.fine, other.fine)):
             if a is not None and b is not None:
                 worst = max(worst, float((a - b).abs().max()))
     return worst

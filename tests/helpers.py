@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dpe_mner.commands.main import main
+from dpe_mner.representations.post_features import PostFeatures
 
 
 @dataclass
@@ -69,4 +70,9 @@ def image_features(posts, present):
     generator = torch.Generator().manual_seed(3)
     coarse = [torch.randn(4, 10, generator=generator) for _ in posts]
     fine = [torch.randn(6, 6, generator=generator) for _ in posts]
-    return [(c, f) if there else (None, None) for c, f, there in zip(coarse, fine, present, strict=True)]
+    return [PostFeatures(c, f) if there else PostFeatures() for c, f, there in zip(coarse, fine, present, strict=True)]
+
+
+def mirrored(images):
+    """Image features with their channels in reverse: as large, and saying something else."""
+    return [PostFeatures(image.coarse.flip(-1), image.fine.flip(-1)) for image in images]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import POSTS, batch_of
-from helpers import image_features
+from helpers import image_features, mirrored
 from torch.nn import functional
 
 from dpe_mner.evaluation.mean_state import constant_state
@@ -104,8 +104,7 @@ def test_at_the_first_step_a_picture_of_weight_0_is_not_seen(build, posts):
     images = image_features(posts, ALL)
     last = model.settings.noise.timesteps - 1
     one, other = (
-        prepared(model, batch_of(model, posts, images=seen), last).x_t_m[0]
-        for seen in (images, [(coarse.flip(-1), fine.flip(-1)) for coarse, fine in images])
+        prepared(model, batch_of(model, posts, images=seen), last).x_t_m[0] for seen in (images, mirrored(images))
     )
     assert torch.equal(one[:1], other[:1])  # a post with caption and tags
     assert not torch.equal(one[1:2], other[1:2])  # without tags the regions are all there is of the fine grain
@@ -288,7 +287,7 @@ def test_of_a_single_level_only_its_own_fusion_reads_vision(build, posts, level)
     for j in ("c", "f"):
         model.network.text_level(level).gate(j).offset.fill_(-1e9)
     assert (before[0][0] - answers(model, batch)[0][0]).abs().max() > 1e-5  # vision came this way
-    changed = batch_of(model, posts, images=[(a.flip(-1), b.flip(-1)) for a, b in image_features(posts, ALL)])
+    changed = batch_of(model, posts, images=mirrored(image_features(posts, ALL)))
     for one, other in zip(answers(model, batch), answers(model, changed), strict=True):
         torch.testing.assert_close(one, other)  # and no other
 
@@ -297,10 +296,7 @@ def test_of_a_single_level_only_its_own_fusion_reads_vision(build, posts, level)
 def test_without_any_level_no_picture_is_seen(build, posts):
     model = build(fusion=dict.fromkeys(LEVELS.values(), False))
     images = image_features(posts, ALL)
-    one, other = (
-        answers(model, batch_of(model, posts, images=seen))
-        for seen in (images, [(a.flip(-1), b.flip(-1)) for a, b in images])
-    )
+    one, other = (answers(model, batch_of(model, posts, images=seen)) for seen in (images, mirrored(images)))
     assert same(one, other)
 
 
@@ -432,7 +428,7 @@ def test_what_eq_3_hides_the_gate_does_not_know_either(build, posts, decompose, 
     model = build(fusion={"lambda_x": 0.0, "lambda_y": 0.0, "decompose": decompose, "weights_on": weights_on})
     images = image_features(posts, ALL)
     batch = batch_of(model, posts, images=images)
-    painted = batch_of(model, posts, images=[(a.flip(-1), b.flip(-1)) for a, b in images])
+    painted = batch_of(model, posts, images=mirrored(images))
     # as many words as before: a state of weight 0 that is multiplied, as printed, still takes its share of a softmax
     turned = [
         replace(p, caption=p.caption and " ".join(p.caption.split()[::-1]), tags=p.tags and p.tags[::-1]) for p in posts

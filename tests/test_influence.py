@@ -19,9 +19,10 @@ from dpe_mner.fusion.direct import DirectTransformer
 from dpe_mner.fusion.rollout import attention_weights, visual_rollout
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pages.reasoning import explanation_page
-from dpe_mner.pictures.kinds import Detection, PictureParts, Regions
+from dpe_mner.pictures.kinds import Detection, Objects, PictureParts, Regions
 from dpe_mner.reasoning.grounding import LEAST_LIFT, FineAttention, Source, best_source, fine_attention
 from dpe_mner.representations.collate import collate
+from dpe_mner.representations.post_features import PostFeatures
 from dpe_mner.settings import Settings
 
 SETTINGS = {
@@ -163,9 +164,9 @@ def window_of(model, post):
     return window
 
 
-def exchanged(model, post, image=(None, None)):
+def exchanged(model, post, image=None):
     """What is reasoned over, beside the post itself, to measure the influence on it."""
-    windows, seen = [window_of(model, post)], []
+    windows, seen, image = [window_of(model, post)], [], image or PostFeatures()
 
     def reason(changed, images):
         seen.append((changed, images))
@@ -188,24 +189,26 @@ def test_a_post_that_has_just_the_foreign_caption_is_moved_by_the_other_one(make
 def test_only_the_exchanged_grain_changes_and_what_is_missing_stays_missing(make):
     model = make()
     torch.manual_seed(0)
-    image = (torch.randn(4, 10), torch.randn(3, 6))
+    image = PostFeatures(torch.randn(4, 10), torch.randn(3, 6), Objects(7, 100, 50))
     own, foreign = window_of(model, POST), exchanged(model, POST, image)
     assert len(foreign) == 4
-    for number, ((window,), ((y_c, y_f),)) in enumerate(foreign):
+    for number, ((window,), (other,)) in enumerate(foreign):
         coarse = number < 2
         assert window.text == own.text
         assert (window.caption == own.caption) == (not coarse)
         assert (window.tags == own.tags) == coarse
-        assert torch.equal(y_c, image[0]) == (not coarse)
-        assert torch.equal(y_f, image[1]) == coarse
-        assert torch.allclose(y_c.sort().values, image[0].sort().values)  # the same channels in other places
-    foreign = exchanged(model, replace(POST, caption=None, tags=None), (None, image[1]))
+        assert torch.equal(other.coarse, image.coarse) == (not coarse)
+        assert torch.equal(other.fine, image.fine) == coarse
+        assert other.objects == image.objects
+        # the same channels in other places
+        assert torch.allclose(other.coarse.sort().values, image.coarse.sort().values)
+    foreign = exchanged(model, replace(POST, caption=None, tags=None), PostFeatures(fine=image.fine))
     assert len(foreign) == 2
-    for (window,), ((y_c, y_f),) in foreign:
+    for (window,), (other,) in foreign:
         assert window.caption is None
         assert window.tags is None
-        assert y_c is None
-        assert not torch.equal(y_f, image[1])
+        assert other.coarse is None
+        assert not torch.equal(other.fine, image.fine)
 
 
 def test_a_post_is_explained_the_same_in_any_company(make):
@@ -363,7 +366,7 @@ def test_attention_of_a_model_is_shared_out_among_what_is_there(make, exchange, 
     model = make(fusion={**exchange, "weights_on": weights_on})
     posts = [POST, replace(POST, tags=None), replace(POST, tags=("cup",))]
     torch.manual_seed(0)
-    images = [(None, torch.randn(2, 6)), (None, None), (None, None)]
+    images = [PostFeatures(fine=torch.randn(2, 6)), PostFeatures(), PostFeatures()]
     windows = [window for post in posts for window in model.tokenizer.windows(post, words_of(post))]
     batch = collate(windows, pad_id=model.tokenizer.pad_id, images=images, multiple=8)
     found = fine_attention(model, model.reason(batch))

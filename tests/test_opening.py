@@ -70,6 +70,18 @@ def test_exif_turns_the_picture():
     exif = image.getexif()
     exif[0x0112] = 6  # turned by 90 degrees
     assert decode(encoded(image, "JPEG", exif=exif)).image.size == (20, 40)
+    exif[0x0112] = 3  # upside down: as wide as before
+    assert decode(encoded(image, "JPEG", exif=exif)).original_size == (40, 20)
+
+
+def test_the_size_of_the_original_is_kept_and_upright():
+    image = Image.new("RGB", (1001, 999))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    opened = decode(encoded(image, "JPEG", exif=exif), longest_side=50)  # decoded at an eighth, a square by then
+    assert max(opened.image.size) == 50
+    assert opened.original_size == (999, 1001)
+    assert open_picture(Image.new("RGB", (1001, 999)), longest_side=50).original_size == (1001, 999)
 
 
 def test_the_ending_does_not_matter(tmp_path):

@@ -68,6 +68,71 @@ def test_pooling_averages_blocks(vision):
     assert backbone.maps([picture()], pool=2)[0].shape == (4, 12)
 
 
+@pytest.mark.parametrize(("kind", "channels"), [("resnet", (8, 12)), ("convnext", (4, 4, 6, 8)), ("mobilenet", None)])
+def test_stages_lie_side_by_side(vision, kind, channels):
+    backbone = Backbone(vision(kind))
+    if channels is None:
+        assert len(backbone.stage_channels) == 4  # of its five resolutions
+    else:
+        assert backbone.stage_channels == channels
+    pictures = [picture(0), picture(1, (50, 90))]
+    first, second = backbone.stages(pictures)
+    assert first.shape == (4, sum(backbone.stage_channels))
+    assert first.dtype == np.float16
+    assert np.array_equal(backbone.stages([pictures[1]])[0], second)
+    last = backbone.stage_channels[-1]
+    assert np.array_equal(first[:, -last:], backbone.maps(pictures, pool=2)[0])  # the last stage is the plain map
+    whole = backbone.stages(pictures, pool=1)[0]
+    assert whole.shape == (1, sum(backbone.stage_channels))
+    assert np.allclose(whole[0], first.astype(np.float32).mean(0), atol=5e-3)  # even maps: the mean of its quarters
+
+
+def test_each_stage_is_averaged_by_itself(vision):
+    backbone = Backbone(vision("resnet"))
+    pixels = backbone.pixels([picture()])
+    with torch.inference_mode():
+        fine, coarse = backbone.forward_stages(pixels)
+    assert fine.shape[1:] == (8, 16, 16)
+    assert coarse.shape[1:] == (12, 8, 8)
+    lower_left = backbone.stages([picture()])[0][2]  # row by row
+    assert np.allclose(lower_left[:8], fine[0, :, 8:, :8].mean((1, 2)), atol=2e-3)
+    assert np.allclose(lower_left[8:], coarse[0, :, 4:, :4].mean((1, 2)), atol=2e-3)
+
+
+def test_a_backbone_without_stages_is_said(vision):
+    with pytest.raises(ProviderError, match="has no stages"):
+        Backbone(vision("vit")).stages([picture()])
+    reader = PictureReader(settings_of(vision, grid={"model": vision("vit"), "stages": True}))
+    (parts,) = reader([open_picture(picture())], kinds=["grid"])
+    assert parts.grid is None
+    assert "has no stages" in parts.warnings[0]
+
+
+def test_the_reader_makes_stages_of_pictures_and_regions(vision):
+    regions = {"detector": {"model": vision("detr"), "threshold": 0.0}, "pool": 1, "stages": True}
+    settings = settings_of(vision, grid={"model": vision("resnet"), "stages": True}, regions=regions)
+    reader = PictureReader(settings)
+    assert reader.stage_channels("grid") == reader.stage_channels("regions") == (8, 12)
+    assert reader.channels("grid") == reader.channels("regions") == 20
+    assert reader.stage_channels("tags") == ()
+    image = open_picture(picture())
+    (parts,) = reader([image])
+    assert parts.grid.shape == (4, 20)
+    assert parts.regions.features.shape == (3, 1, 20)
+    none = settings_of(
+        vision, grid=settings.grid, regions=regions | {"detector": {"model": vision("detr"), "threshold": 1}}
+    )
+    assert PictureReader(none)([image])[0].regions.features.shape == (0, 1, 20)
+    assert PictureReader(settings_of(vision)).stage_channels("grid") == ()
+
+
+def test_an_option_that_is_off_leaves_stored_parts_as_they_were(vision):
+    values = {"model": vision("resnet")}
+    plain = PictureReader(settings_of(vision, grid=values))
+    assert plain.signature("grid")["settings"] == {"pool": None}
+    assert PictureReader(settings_of(vision, grid=values | {"stages": True})).key("grid") != plain.key("grid")
+
+
 def test_preprocessing_is_the_backbones_own(vision, tmp_path):
     import shutil
 
@@ -211,6 +276,14 @@ def test_tags_and_regions_share_one_pass_of_the_detector(vision, monkeypatch):
     monkeypatch.setattr(TransformersDetector, "__call__", watch)
     PictureReader(settings)([open_picture(picture())])
     assert calls == [0.0]  # the lower of both thresholds
+    counted = settings_of(vision, objects={"model": vision("detr"), "threshold": 0.3})
+    low, high = (
+        PictureReader(counted.model_copy(update={"objects": counted.objects.model_copy(update={"threshold": least})}))
+        for least in (0.0, 0.99)
+    )
+    assert low([open_picture(picture())])[0].objects.count > 0
+    assert high([open_picture(picture())])[0].objects.count == 0  # though tags need all of them
+    assert calls == [0.0] * 3
 
 
 def test_nothing_is_loaded_that_is_not_asked_for(vision, monkeypatch):

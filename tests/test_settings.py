@@ -18,7 +18,7 @@ from dpe_mner.checkpoints.removed import REMOVED, without_removed
 from dpe_mner.settings import Section, Settings
 from dpe_mner.training.recipe import load_recipe
 
-MOST = 63
+MOST = 64  # 63 of the paper and its additions; pictures.objects, which DebiasCL of Table 1 draws its hard posts by
 
 
 def keys() -> set[str]:

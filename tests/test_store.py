@@ -20,11 +20,11 @@ from vision import MAKERS, extract, write_picture
 
 from dpe_mner import InputError
 from dpe_mner.pictures.imports import captions_of, read_crop_index, tags_of
-from dpe_mner.pictures.kinds import Detection, Regions
+from dpe_mner.pictures.kinds import Detection, Objects, Regions
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
 from dpe_mner.pictures.store import PictureStore, SeenFile
-from dpe_mner.settings import PictureSettings
+from dpe_mner.settings import ObjectSettings, PictureSettings
 from dpe_mner.types import Post
 
 pytest.importorskip("lmdb")
@@ -32,7 +32,7 @@ pytest.importorskip("lmdb")
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    return {kind: MAKERS[kind](tmp_path_factory.mktemp(kind)) for kind in ("vit", "detr", "owl")}
+    return {kind: MAKERS[kind](tmp_path_factory.mktemp(kind)) for kind in ("vit", "detr", "owl", "resnet")}
 
 
 @pytest.fixture
@@ -77,6 +77,21 @@ def test_everything_comes_back(tmp_path):
     assert store.seen("b") is store.features("k", "x") is store.tags("x", "t") is None
 
 
+def test_objects_are_counted_without_a_cap(settings, models, folder, tmp_path):
+    wanted = settings.model_copy(update={"objects": ObjectSettings(model=models["detr"], threshold=0.0)})
+    extract(wanted, folder, tmp_path / "s")
+    store = PictureStore(tmp_path / "s")
+    source = PictureSource(PictureReader(wanted), store=store, images=folder)
+    (found,) = source([Post(text="x", image=str(folder / "sub" / "1.png"))])
+    objects = found.parts.objects
+    assert objects == Objects(objects.count, 80, 60)
+    assert objects.count > wanted.tags.count >= len(found.post.tags)  # all boxes of the detector's six with an area
+    assert objects.density == pytest.approx(objects.count / 0.0048)
+    place = source.locate(Post(text="x", image=str(folder / "sub" / "1.png")))
+    assert store.objects(place.key, place.parts["objects"]) == objects
+    store.close()
+
+
 def test_extract_reports_and_resumes(settings, folder, tmp_path):
     first = extract(settings, folder, tmp_path / "s")
     assert (first.made, first.equal, first.present) == (5, 1, 0)
@@ -118,6 +133,23 @@ def test_stored_equals_fresh(settings, folder, tmp_path):
         assert np.array_equal(one.parts.regions.features, other.parts.regions.features)
         assert np.allclose(one.parts.regions.boxes, other.parts.regions.boxes)
         assert one.post == other.post
+    store.close()
+
+
+def test_the_store_knows_the_stages_of_its_features(settings, folder, tmp_path, models):
+    from dpe_mner.training.pictures import stored_stage_channels
+
+    grid = {"model": models["resnet"], "stages": True}
+    wanted = PictureSettings.model_validate({"grid": grid, "tags": settings.tags})
+    extract(wanted, folder, tmp_path / "s")
+    remembered = PictureReader(wanted).with_fingerprints()
+    grid = remembered.grid.model_copy(update={"model": "/gone"})  # the store alone is enough
+    store = PictureStore(tmp_path / "s")
+    away = remembered.model_copy(update={"grid": grid})
+    assert stored_stage_channels(away, store) == {"grid": (8, 12)}
+    post = Post(text="x", image=str(folder / "sub" / "1.png"))
+    (found,) = PictureSource(PictureReader(away), store=store, images=folder)([post])
+    assert found.parts.grid.shape == (4, 20)
     store.close()
 
 
@@ -274,6 +306,8 @@ def test_the_command(models, folder, tmp_path):
         (["--grid", "x", "--batch-size", "0"], ["at least 1"]),
         (["--grounding", "x", "--grid", "y"], ["--posts"]),
         (["--tags", "nowhere.onnx"], ["nowhere.onnx"]),
+        (["--objects", "nowhere.onnx"], ["object count (objects) is left out", "nowhere.onnx"]),
+        (["--tags", "nowhere.onnx", "--stages"], ["--stages", "--grid"]),
     ],
 )
 def test_wrong_commands_are_one_line(folder, tmp_path, arguments, words):

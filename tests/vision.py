@@ -28,6 +28,9 @@ from transformers import (
     GroundingDinoForObjectDetection,
     GroundingDinoImageProcessor,
     GroundingDinoProcessor,
+    MobileNetV2Config,
+    MobileNetV2ImageProcessor,
+    MobileNetV2Model,
     Owlv2Config,
     Owlv2ForObjectDetection,
     ResNetConfig,
@@ -76,6 +79,14 @@ def convnext(folder: Path) -> str:
     torch.manual_seed(0)
     ConvNextModel(ConvNextConfig(hidden_sizes=[4, 4, 6, 8], depths=[1, 1, 1, 1])).save_pretrained(folder)
     ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=1.0).save_pretrained(folder)
+    return str(folder)
+
+
+def mobilenet(folder: Path) -> str:
+    torch.manual_seed(0)
+    MobileNetV2Model(MobileNetV2Config(image_size=64, depth_multiplier=0.1, min_depth=4)).eval().save_pretrained(folder)
+    size = {"shortest_edge": 64}
+    MobileNetV2ImageProcessor(size=size, crop_size={"height": 64, "width": 64}).save_pretrained(folder)
     return str(folder)
 
 
@@ -189,7 +200,7 @@ def dino(folder: Path) -> str:
 
 MAKERS = {
     "resnet": resnet, "convnext": convnext, "vit": vit, "clip": clip, "detr": detr, "blip": blip, "owl": owl,
-    "dino": dino,
+    "dino": dino, "mobilenet": mobilenet,
 }  # fmt: skip
 
 

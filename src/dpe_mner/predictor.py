@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dpe_mner.data.words import Words, words_of
 from dpe_mner.decoding.candidates import Row, decode
@@ -22,6 +21,7 @@ from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import collate
 from dpe_mner.representations.padding import PAD, groups_of_like_shape
+from dpe_mner.representations.post_features import PostFeatures
 from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.types import Post, Prediction
 
@@ -103,20 +103,17 @@ class _WindowResult:
     explanation: Explanation | None
 
 
-PostFeatures = tuple[Tensor | None, Tensor | None]  # y_c (G, channels) and y_f (R * blocks, channels)
-
-
 def features_of(parts: PictureParts) -> PostFeatures:
-    """The image features among a picture's parts, as tensors; a picture without a region has no y_f."""
+    """What a batch takes of a picture's parts, as tensors; a picture without a region has no y_f."""
     coarse = None if parts.grid is None else torch.from_numpy(parts.grid).float()
     if parts.regions is None or not len(parts.regions.features):
-        return coarse, None
-    return coarse, torch.from_numpy(parts.regions.features).float().flatten(0, 1)
+        return PostFeatures(coarse, None, parts.objects)
+    return PostFeatures(coarse, torch.from_numpy(parts.regions.features).float().flatten(0, 1), parts.objects)
 
 
 def blocks_of(features: PostFeatures) -> tuple[int, ...]:
     """Sizes of a post's image features; batches hold posts of equal sizes."""
-    return tuple(0 if part is None else len(part) for part in features)
+    return tuple(0 if part is None else len(part) for part in (features.coarse, features.fine))
 
 
 def batches_of_like_shape(windows: Sequence[Window], batch_size: int) -> Iterator[list[Window]]:

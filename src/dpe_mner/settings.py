@@ -196,6 +196,11 @@ class GridSettings(Section):
 
     model: str = Field(description="hub id or folder of a transformers image backbone")
     pool: int | None = Field(default=None, ge=1, description="average the map to this many blocks a side")
+    stages: bool = Field(
+        default=False,
+        description="maps of the backbone's last four resolutions, each averaged to pool x pool blocks (2 x 2 when "
+        "pool is not given), side by side in the channels",
+    )
     fingerprint: str | None = Field(default=None, description="of the weights; set by training")
 
 
@@ -218,6 +223,14 @@ class DetectorSettings(Section):
     fingerprint: str | None = None
 
 
+class ObjectSettings(Section):
+    """How many objects a picture shows: all that a detector finds above its threshold, without a cap."""
+
+    model: str = Field(description="a detector: a transformers folder or hub id, or a YOLOX .onnx file")
+    threshold: float = Field(default=0.3, ge=0, le=1)
+    fingerprint: str | None = None
+
+
 class RegionSettings(Section):
     """y_f: crops of the picture, each through the backbone of the grid."""
 
@@ -229,6 +242,7 @@ class RegionSettings(Section):
     backbone: str | None = Field(default=None, description="another backbone than the grid's")
     count: int = Field(default=3, ge=1, description="R")
     pool: int | None = Field(default=None, ge=1, description="average each region's map to this many blocks a side")
+    stages: bool = Field(default=False, description="maps of all stages of each region, as of the grid")
     fingerprint: str | None = None
 
     @model_validator(mode="after")
@@ -253,6 +267,7 @@ class PictureSettings(Section):
     regions: RegionSettings | None = None
     tags: DetectorSettings | None = None
     ocr: OcrSettings | None = None
+    objects: ObjectSettings | None = Field(default=None, description="number of objects, and the picture's size")
     longest_side: int = Field(default=1024, ge=32, description="pictures are reduced to this before all else")
 
     @model_validator(mode="after")

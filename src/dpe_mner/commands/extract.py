@@ -50,8 +50,14 @@ def extract(
     crop_index: Annotated[
         Path | None, typer.Option("--crop-index", help="Which crops belong to a picture: JSON, or HVPNeT's .pth.")
     ] = None,
+    objects: Annotated[
+        str | None, typer.Option("--objects", help="Object detector that counts objects: hub id, folder, .onnx.")
+    ] = None,
     ocr: Annotated[bool, typer.Option("--ocr", help="Read text in the pictures too.")] = False,
     pool: Annotated[int | None, typer.Option("--pool", help="Average regions to this many blocks a side.")] = None,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="y_c and y_f from all stages of the backbone, each of 2 x 2 blocks.")
+    ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Pictures written together.")] = 32,
     workers: Annotated[int | None, typer.Option("--workers", help="Threads that decode.")] = None,
     device: Device = None,
@@ -68,7 +74,8 @@ def extract(
     check_folder("--output", output, others=[images, recipe, model, posts, crops, crop_index])
     own = {
         "grid": grid, "caption": caption, "tags": tags, "regions": regions, "grounding": grounding,
-        "crops": crops, "ocr": ocr or None, "pool": pool,
+        "crops": crops, "ocr": ocr or None, "pool": pool, "stages": stages or None,
+        "objects": objects,
     }  # fmt: skip
     settings = _settings(recipe, model, {name: value for name, value in own.items() if value is not None})
     if settings.regions is not None and settings.regions.grounding is not None and posts is None:
@@ -134,7 +141,9 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
         return config.settings.pictures
     from dpe_mner.settings import PictureSettings, parse_section
 
-    values: dict[str, Any] = {kind: {"model": own[kind]} for kind in ("grid", "caption", "tags") if kind in own}
+    values: dict[str, Any] = {
+        kind: {"model": own[kind]} for kind in ("grid", "caption", "tags", "objects") if kind in own
+    }
     places = {
         "detector": {"model": own["regions"]} if "regions" in own else None,
         "grounding": {"model": own["grounding"]} if "grounding" in own else None,
@@ -142,6 +151,11 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
     }
     if any(places.values()):
         values["regions"] = places | {"pool": own.get("pool")}
+    for part in ("grid", "regions"):
+        if "stages" in own and part in values:
+            values[part]["stages"] = True
+    if "stages" in own and not values.keys() & {"grid", "regions"}:
+        raise InputError("--stages says how --grid and --regions are made; name one of them")
     if own.get("ocr"):
         values["ocr"] = {}
     return parse_section(PictureSettings, values, where="extract")

@@ -25,7 +25,7 @@ PictureModels = Annotated[
     typer.Option(
         "--picture-model",
         metavar="KIND=NAME",
-        help="Where a model lies that reads pictures: grid=, caption=, regions= or tags=. May be repeated.",
+        help="Where a model lies that reads pictures: grid=, caption=, regions=, tags= or objects=. May be repeated.",
     ),
 ]
 Features = Annotated[

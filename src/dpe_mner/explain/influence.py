@@ -15,6 +15,7 @@ from torch import Tensor
 from dpe_mner.data.words import words_of
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.reasoning.trace import ReasoningTrace
+from dpe_mner.representations.post_features import PostFeatures
 from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.settings import GRAINS, Grain, HeadSettings, Settings
 from dpe_mner.types import Post
@@ -25,8 +26,7 @@ the probability of a boundary changes by about a tenth of itself."""
 
 GRAIN_NAMES: Mapping[Grain, str] = {"c": "coarse", "f": "fine"}
 
-Features = tuple[Tensor | None, Tensor | None]  # y_c (G, channels) and y_f (R * blocks, channels) of a post
-Reason = Callable[[list[Window], Sequence[Features]], ReasoningTrace]
+Reason = Callable[[list[Window], Sequence[PostFeatures]], ReasoningTrace]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ _FOREIGN = (
 
 def span_influence(
     windows: list[Window],
-    images: Sequence[Features],
+    images: Sequence[PostFeatures],
     own: ReasoningTrace,
     *,
     tokenizer: WindowTokenizer,
@@ -89,12 +89,12 @@ def span_influence(
 
 
 def _exchanges(
-    windows: list[Window], images: Sequence[Features], grain: Grain, tokenizer: WindowTokenizer
-) -> Iterator[tuple[list[Window], list[Features]]]:
+    windows: list[Window], images: Sequence[PostFeatures], grain: Grain, tokenizer: WindowTokenizer
+) -> Iterator[tuple[list[Window], list[PostFeatures]]]:
     """The batch with one grain foreign, a few times over; nothing when nobody has that grain."""
     coarse = grain == "c"
     texts = [window.caption if coarse else window.tags for window in windows]
-    features = [y_c if coarse else y_f for y_c, y_f in images]
+    features = [image.coarse if coarse else image.fine for image in images]
     if all(part is None for part in (*texts, *features)):
         return
     for foreign in _FOREIGN:
@@ -113,11 +113,10 @@ def _foreign_window(window: Window, shown: Window, coarse: bool) -> Window:
     return window if window.tags is None else replace(window, tags=shown.tags)
 
 
-def _foreign_features(image: Features, foreign: _Foreign, coarse: bool) -> Features:
-    y_c, y_f = image
+def _foreign_features(image: PostFeatures, foreign: _Foreign, coarse: bool) -> PostFeatures:
     if coarse:
-        return None if y_c is None else foreign.features(y_c), y_f
-    return y_c, None if y_f is None else foreign.features(y_f)
+        return image if image.coarse is None else replace(image, coarse=foreign.features(image.coarse))
+    return image if image.fine is None else replace(image, fine=foreign.features(image.fine))
 
 
 def _change(before: ReasoningOutput, after: ReasoningOutput, settings: HeadSettings) -> Tensor:

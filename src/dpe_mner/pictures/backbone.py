@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,10 @@ from dpe_mner.pictures.weights import ProviderError, fingerprint, load_part, qui
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+STAGES = 4  # of a convolutional backbone's resolutions, the last ones
+_STAGE_BLOCKS = 2  # a side, where no other number is given
 
 
 class Backbone:
@@ -60,7 +64,19 @@ class Backbone:
             values: Tensor = self.processor(images=list(images), return_tensors="pt")["pixel_values"]
         return values
 
-    @torch.inference_mode()
+    @cached_property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Channels of each stage, finest first.
+
+        Raises:
+            ProviderError: If the model has no stages.
+        """
+        from dpe_mner.pictures.opening import pillow
+
+        with torch.inference_mode():
+            stages = self.forward_stages(self.pixels([pillow().new("RGB", (64, 64))]))
+        return tuple(int(stage.shape[1]) for stage in stages)
+
     def maps(self, images: Sequence[Image], *, pool: int | None = None) -> list[Half]:
         """Blocks of each picture, in half precision.
 
@@ -71,15 +87,46 @@ class Backbone:
         Returns:
             One array a picture. *Shape:* (G, channels)
         """
+
+        def blocks(pixels: Tensor) -> Tensor:
+            maps = self.forward(pixels)
+            if pool is not None and pool < max(maps.shape[-2:]):
+                maps = torch.nn.functional.adaptive_avg_pool2d(maps, pool)
+            return maps.flatten(2).transpose(1, 2)
+
+        return self._blocks(images, blocks)
+
+    def stages(self, images: Sequence[Image], *, pool: int | None = None) -> list[Half]:
+        """All stages of each picture side by side, in half precision.
+
+        Args:
+            images: RGB.
+            pool: Each stage is averaged to pool x pool blocks; 2 x 2 when not given.
+
+        Returns:
+            One array a picture, row by row of blocks, the finest stage's channels first.
+            *Shape:* (pool * pool, sum of ``stage_channels``)
+
+        Raises:
+            ProviderError: If the model has no stages.
+        """
+        size = pool or _STAGE_BLOCKS
+
+        def blocks(pixels: Tensor) -> Tensor:
+            pooled = [torch.nn.functional.adaptive_avg_pool2d(s, size) for s in self.forward_stages(pixels)]
+            return torch.cat(pooled, dim=1).flatten(2).transpose(1, 2)
+
+        return self._blocks(images, blocks)
+
+    @torch.inference_mode()
+    def _blocks(self, images: Sequence[Image], blocks: Callable[[Tensor], Tensor]) -> list[Half]:
+        """What ``blocks`` makes of preprocessed pictures, as it is stored."""
         results: list[Half] = []
         # On a CPU convolutions are fastest one picture at a time, and the result then depends on the picture alone.
         size = 1 if torch.device(self.device).type == "cpu" else 32
         for start in range(0, len(images), size):
-            maps = self.forward(self.pixels(images[start : start + size]))
-            if pool is not None and pool < max(maps.shape[-2:]):
-                maps = torch.nn.functional.adaptive_avg_pool2d(maps, pool)
-            blocks = maps.flatten(2).transpose(1, 2).float().cpu().numpy()
-            results.extend(np.clip(blocks, -65504, 65504).astype(np.float16))
+            made = blocks(self.pixels(images[start : start + size])).float().cpu().numpy()
+            results.extend(np.clip(made, -65504, 65504).astype(np.float16))
         return results
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -102,3 +149,23 @@ class Backbone:
                 f"image backbone {self.name!r}: {states.shape[1]} tokens for {rows} x {columns} patches"
             )
         return states[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))
+
+    def forward_stages(self, pixels: Tensor) -> list[Tensor]:
+        """The last map at each of the last resolutions, finest first; the last of all is what ``forward`` gives.
+
+        Returns:
+            At most four. *Shape of each:* (n, channels, rows, columns)
+
+        Raises:
+            ProviderError: If the model has not several resolutions.
+        """
+        states = self.model(pixels.to(self.device), output_hidden_states=True)
+        maps = [*(states.hidden_states or ()), states.last_hidden_state]
+        by_size = {tuple(m.shape[-2:]): m for m in maps if m.ndim == 4}  # a later map takes an earlier one's place
+        stages = list(by_size.values())[-STAGES:]
+        if len(stages) < 2:
+            raise ProviderError(
+                f"image backbone {self.name!r}: has no stages (a {type(self.model).__name__}); take a convolutional "
+                "one, e.g. ResNet or ConvNeXt, or leave 'stages' out"
+            )
+        return stages

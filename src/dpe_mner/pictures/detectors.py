@@ -12,7 +12,7 @@ import torch
 
 from dpe_mner.pictures.kinds import Detection, clip_box
 from dpe_mner.pictures.weights import fingerprint, load_part, quiet_transformers
-from dpe_mner.settings import DetectorSettings
+from dpe_mner.settings import DetectorSettings, ObjectSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +29,7 @@ class Detector(Protocol):
         """Detections of each picture, best first."""
 
 
-def load_detector(settings: DetectorSettings, *, device: str = "cpu") -> Detector:
+def load_detector(settings: DetectorSettings | ObjectSettings, *, device: str = "cpu") -> Detector:
     """A YOLOX file or a transformers detector, by what the name is.
 
     Raises:

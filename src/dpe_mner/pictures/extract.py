@@ -115,6 +115,8 @@ class Extractor:
         for kind, part in self.parts.items():
             try:
                 signature = reader.signature(kind) | {"channels": reader.channels(kind)}
+                if stages := reader.stage_channels(kind):
+                    signature["stage_channels"] = list(stages)
             except ProviderError as error:
                 raise InputError(str(error)) from None
             store.describe(part, signature)

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Kind = Literal["grid", "caption", "regions", "tags", "ocr"]
-KINDS: tuple[Kind, ...] = ("grid", "caption", "regions", "tags", "ocr")
-REPRESENTATION: dict[Kind, str] = {"grid": "y_c", "caption": "y_ct", "regions": "y_f", "tags": "y_ft", "ocr": "y_ct"}
+Kind = Literal["grid", "caption", "regions", "tags", "ocr", "objects"]
+KINDS: tuple[Kind, ...] = ("grid", "caption", "regions", "tags", "ocr", "objects")
+REPRESENTATION: dict[Kind, str] = {
+    "grid": "y_c", "caption": "y_ct", "regions": "y_f", "tags": "y_ft", "ocr": "y_ct", "objects": "object count",
+}  # fmt: skip
 
 Half = NDArray[np.float16]
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
@@ -45,6 +47,26 @@ class Regions:
 
 
 @dataclass(frozen=True)
+class Objects:
+    """How full a picture is.
+
+    Attributes:
+        count: All objects a detector finds above its threshold.
+        width: Of the upright original, before any reduction, in pixels.
+        height: Likewise.
+    """
+
+    count: int
+    width: int
+    height: int
+
+    @property
+    def density(self) -> float:
+        """Objects per million pixels."""
+        return self.count * 1e6 / (self.width * self.height)
+
+
+@dataclass(frozen=True)
 class PictureParts:
     """Everything made of one picture; None is a part that was not asked for or could not be made.
 
@@ -55,6 +77,7 @@ class PictureParts:
         tags: For y_ft, best first.
         ocr: Text read in the picture; joins y_ct.
         warnings: What could not be made, and why.
+        objects: How many objects, in how large a picture.
     """
 
     grid: Half | None = None
@@ -63,6 +86,7 @@ class PictureParts:
     tags: Sequence[Detection] | None = None
     ocr: str | None = None
     warnings: Sequence[str] = field(default_factory=tuple)
+    objects: Objects | None = None
 
 
 def crop(image: Image, box: Box, *, least: int = 8) -> Image:

@@ -32,6 +32,7 @@ MOST_ENCODED_PIXELS = 120_000_000  # in the file; a progressive JPEG holds them 
 MOST_PIXELS = 40_000_000  # decoded at once: 160 MB at four bytes; JPEGs are decoded at reduced size first
 _MOST_SHOWN = 100  # characters of a name in a message; with a reason below 200
 _ORIENTATION = 0x0112  # in EXIF
+_QUARTERS = (5, 6, 7, 8)  # orientations that exchange width and height
 _DOWNLOAD_SECONDS = 20.0
 _filter_lock = threading.Lock()
 
@@ -48,11 +49,18 @@ class Picture:
         image: RGB, upright.
         key: SHA-256 of its content: of the file's bytes, or of the pixels of an image in memory.
         scale: Pixels of the original for one of ``image``.
+        original: Width and height of the original, upright, in pixels; None: as ``image``.
     """
 
     image: Image
     key: str
     scale: float = 1.0
+    original: tuple[int, int] | None = None
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """Width and height before any reduction, upright, in pixels."""
+        return self.original or self.image.size
 
 
 def picture_name(source: object) -> str:
@@ -198,22 +206,29 @@ def _finish(image: Image, key: str, longest_side: int, *, original: tuple[int, i
     if width * height > MOST_PIXELS:
         raise PictureError(f"has {width} x {height} pixels; at most {MOST_PIXELS // 10**6} million are decoded")
     original = original or image.size
-    image = _upright(image)
+    turn = _orientation(image)
+    image = _upright(image, turn)
+    original = original[::-1] if turn in _QUARTERS else original
     if max(image.size) > longest_side:
         plain = image.mode in {"RGB", "L", "CMYK"} and "transparency" not in image.info
         image = image if plain else _to_rgb(image)
         image.thumbnail((longest_side, longest_side), reducing_gap=3.0)
     image = _to_rgb(image)
-    return Picture(image, key, max(original) / max(image.size))
+    return Picture(image, key, max(original) / max(image.size), original)
 
 
-def _upright(image: Image) -> Image:
-    """A copy, turned as its EXIF says; where that is damaged, the picture counts and stays as it is."""
+def _orientation(image: Image) -> int:
+    """How the EXIF says a picture is turned, 1 to 8; where that is damaged, the picture counts and stays as it is."""
     try:
         with _quietly():
             turn = image.getexif().get(_ORIENTATION)
     except Exception:  # Pillow raises as many kinds as there are ways to damage EXIF
-        turn = None
+        return 1
+    return turn if isinstance(turn, int) else 1
+
+
+def _upright(image: Image, turn: int) -> Image:
+    """A copy, turned back."""
     methods = pillow().Transpose
     method = {
         2: methods.FLIP_LEFT_RIGHT,
@@ -223,7 +238,7 @@ def _upright(image: Image) -> Image:
         6: methods.ROTATE_270,
         7: methods.TRANSVERSE,
         8: methods.ROTATE_90,
-    }.get(turn if isinstance(turn, int) else 1)
+    }.get(turn)
     return image.copy() if method is None else image.transpose(method)
 
 

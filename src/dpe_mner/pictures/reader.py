@@ -5,28 +5,27 @@ A provider that is not available is named once and its part stays out; the other
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpe_mner.errors import InputError, nearest
+from dpe_mner.errors import InputError
 from dpe_mner.pictures.backbone import Backbone
 from dpe_mner.pictures.captioner import Captioner
 from dpe_mner.pictures.detectors import Detector, GroundingDetector, load_detector
-from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Detection, Half, Kind, PictureParts, Regions, crop
+from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Detection, Half, Kind, Objects, PictureParts, Regions, crop
+from dpe_mner.pictures.model_names import with_models
 from dpe_mner.pictures.ocr import TextReader
 from dpe_mner.pictures.opening import Picture
 from dpe_mner.pictures.phrases import noun_phrases
+from dpe_mner.pictures.signature import bare_signature, signature_key
 from dpe_mner.pictures.weights import ProviderError
-from dpe_mner.settings import PictureSettings
+from dpe_mner.settings import GridSettings, PictureSettings, RegionSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_WEIGHT_KEYS = {"model", "backbone", "fingerprint"}  # where weights lie says nothing of what they are
 _CAPTION_BATCH = 8
 
 
@@ -63,6 +62,7 @@ class PictureReader:
             try:
                 self._problems[kind] = None
                 self._compare(kind, self._made_by(kind))
+                self.stage_channels(kind)  # a backbone without stages is told now, not at the first picture
             except ProviderError as error:
                 self._problems[kind] = f"{REPRESENTATION[kind]} ({kind}) is left out: {error}"
         return self._problems[kind]
@@ -117,10 +117,34 @@ class PictureReader:
         return signature_key(self.signature(kind))
 
     def channels(self, kind: Kind) -> int | None:
-        """Channels of the features of ``grid`` or ``regions``; None for the others."""
-        if kind == "grid":
-            return self._backbone(str(self.settings.grid and self.settings.grid.model)).channels
-        return self._backbone(self._region_backbone).channels if kind == "regions" else None
+        """Channels of the features of ``grid`` or ``regions``; None for the others.
+
+        Raises:
+            ProviderError: If the backbone is not available, or cannot give what the settings ask for.
+        """
+        section = self._imaged(kind)
+        if section is None:
+            return None
+        return sum(self.stage_channels(kind)) if section.stages else self._backbone_of(kind).channels
+
+    def stage_channels(self, kind: Kind) -> tuple[int, ...]:
+        """Channels of each stage within the features of ``grid`` or ``regions``, finest first.
+
+        Empty where the settings do not ask for stages.
+
+        Raises:
+            ProviderError: If the backbone is not available, or has no stages.
+        """
+        section = self._imaged(kind)
+        return self._backbone_of(kind).stage_channels if section is not None and section.stages else ()
+
+    def _imaged(self, kind: Kind) -> GridSettings | RegionSettings | None:
+        """The settings of a part that is made of image features."""
+        return self.settings.grid if kind == "grid" else self.settings.regions if kind == "regions" else None
+
+    def _backbone_of(self, kind: Kind) -> Backbone:
+        grid = self.settings.grid
+        return self._backbone(grid.model if kind == "grid" and grid is not None else self._region_backbone)
 
     def query(self, text: str | None) -> list[str]:
         """What regions depend on besides picture and settings: the post's noun phrases when they are grounded."""
@@ -153,7 +177,7 @@ class PictureReader:
         settings = self.settings
         grids: Sequence[Half | None] = [None] * len(images)
         if "grid" in usable and settings.grid is not None:
-            grids = self._backbone(settings.grid.model).maps(images, pool=settings.grid.pool)
+            grids = self._blocks(settings.grid.model, images, settings.grid)
         captions: list[str | None] = [None] * len(images)
         if "caption" in usable:
             captions = [
@@ -170,22 +194,27 @@ class PictureReader:
                 for k, image in enumerate(images)
             ]
         texts = [self._text_reader()(image) if "ocr" in usable else None for image in images]
+        objects = [self._objects(found, k, p) if "objects" in usable else None for k, p in enumerate(pictures)]
         return [
-            PictureParts(grid, caption, region, tag, text, warnings)
-            for grid, caption, region, tag, text in zip(grids, captions, regions, tags, texts, strict=True)
+            PictureParts(grid, caption, region, tag, text, warnings, counted)
+            for grid, caption, region, tag, text, counted in zip(
+                grids, captions, regions, tags, texts, objects, strict=True
+            )
         ]
 
     def _detect(self, images: Sequence[Image], usable: Sequence[Kind]) -> dict[str, list[list[Detection]]]:
-        """Detections by model: a detector that serves tags and regions runs once."""
+        """Detections by model: a detector that serves tags, regions and counts runs once."""
         least: dict[str, float] = {}
         for section in self._detectors(usable):
             least[section.model] = min(section.threshold, least.get(section.model, 1.0))
         return {name: self._detector(name)(images, threshold=threshold) for name, threshold in least.items()}
 
     def _detectors(self, usable: Sequence[Kind]) -> list[Any]:
-        sections = [self.settings.tags if "tags" in usable else None]
+        sections: list[Any] = [self.settings.tags if "tags" in usable else None]
         if "regions" in usable and self.settings.regions is not None:
             sections.append(self.settings.regions.detector)
+        if "objects" in usable:
+            sections.append(self.settings.objects)
         return [section for section in sections if section is not None]
 
     def _tags(self, found: Mapping[str, list[list[Detection]]], k: int) -> list[Detection]:
@@ -197,6 +226,12 @@ class PictureReader:
             if detection.score >= section.threshold:
                 best.setdefault(detection.label, detection)
         return list(best.values())[: section.count]
+
+    def _objects(self, found: Mapping[str, list[list[Detection]]], k: int, picture: Picture) -> Objects:
+        section = self.settings.objects
+        assert section is not None
+        count = sum(detection.score >= section.threshold for detection in found[section.model][k])
+        return Objects(count, *picture.original_size)
 
     def _regions(
         self,
@@ -217,11 +252,16 @@ class PictureReader:
         else:
             crops = list(crops)[: section.count]
             places = [Detection("", 1.0, (0.0, 0.0, 1.0, 1.0)) for _ in crops]
-        backbone = self._backbone(self._region_backbone)
         parts = list(crops) if section.crops else [crop(image, place.box) for place in places]
-        maps = backbone.maps(parts, pool=section.pool)
-        features = np.stack(maps) if maps else np.zeros((0, 1, backbone.channels), dtype=np.float16)
+        maps = self._blocks(self._region_backbone, parts, section)
+        features = np.stack(maps) if maps else np.zeros((0, 1, self.channels("regions") or 0), dtype=np.float16)
         return Regions(features, [p.box for p in places], [p.label for p in places])
+
+    def _blocks(self, name: str, images: Sequence[Image], section: GridSettings | RegionSettings) -> list[Half]:
+        """Features of pictures or crops, as a section wants them."""
+        backbone = self._backbone(name)
+        make = backbone.stages if section.stages else backbone.maps
+        return make(images, pool=section.pool)
 
     @property
     def _region_backbone(self) -> str:
@@ -239,9 +279,8 @@ class PictureReader:
             return [self._captioner]
         if kind == "ocr":
             return [self._text_reader]
-        if kind == "tags":
-            assert settings.tags is not None
-            model = settings.tags.model
+        if kind in {"tags", "objects"}:
+            model = getattr(settings, kind).model
             return [lambda: self._detector(model)]
         assert settings.regions is not None
         needs: list[Callable[[], Any]] = [lambda: self._backbone(self._region_backbone)]
@@ -279,61 +318,3 @@ class PictureReader:
         section = self.settings.ocr
         assert section is not None
         return self._once("ocr", "rapidocr", lambda: TextReader(section))
-
-
-def bare_signature(settings: PictureSettings, kind: Kind) -> dict[str, Any]:
-    """What a part depends on besides picture and weights."""
-    section = getattr(settings, kind).model_dump()
-    return {"kind": kind, "longest_side": settings.longest_side, "settings": _without(section, _WEIGHT_KEYS)}
-
-
-def signature_key(signature: Mapping[str, Any]) -> str:
-    """A short hash of a signature."""
-    return hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def with_models(settings: PictureSettings, models: Mapping[str, str]) -> PictureSettings:
-    """The settings with models that lie elsewhere on this machine.
-
-    Raises:
-        InputError: If a name is no kind, or of a part the settings do not have.
-    """
-    values = settings.model_dump()
-    for kind, name in models.items():
-        if kind not in KINDS or kind == "ocr":
-            raise InputError(
-                f"no picture model is called {kind!r}{nearest(kind, KINDS)}; known: grid, caption, regions, tags"
-            )
-        section = values[kind]
-        if section is None:
-            values[kind] = _fresh(kind, name)
-            continue
-        if kind == "regions":
-            part = "detector" if section["detector"] is not None else "grounding"
-            if section[part] is not None:
-                section[part]["model"] = name
-        else:
-            section["model"] = name
-    grid = models.get("grid")
-    if grid is not None and values["regions"] is not None and values["regions"]["backbone"] is not None:
-        values["regions"]["backbone"] = grid
-    return PictureSettings.model_validate(values)
-
-
-def _fresh(kind: str, name: str) -> dict[str, Any]:
-    """A part the checkpoint was not trained with: captions and tags are text, which every checkpoint reads.
-
-    Raises:
-        InputError: For image features: nothing in the network was trained to read them.
-    """
-    if kind not in {"caption", "tags"}:
-        raise InputError(f"picture model {kind}={name}: this model was trained without {REPRESENTATION[kind]}")  # type: ignore[index]
-    return {"model": name}
-
-
-def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {
-        key: _without(value, names) if isinstance(value, dict) else value
-        for key, value in values.items()
-        if key not in names
-    }

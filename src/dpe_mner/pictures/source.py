@@ -159,6 +159,8 @@ def load_part_of(store: PictureStore, place: StoredPicture, kind: Kind) -> objec
         return store.regions(place.key, part)
     if kind == "tags":
         return store.tags(place.key, part)
+    if kind == "objects":
+        return store.objects(place.key, part)
     return store.text(place.key, part)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dpe_mner.errors import InputError
-from dpe_mner.pictures.kinds import Detection, Kind, Regions
+from dpe_mner.pictures.kinds import Detection, Kind, Objects, Regions
 
 FORMAT = 1
 _MAP_SIZE = 2**40  # address space, not disk: the file grows as it is filled
@@ -173,6 +173,11 @@ class PictureStore:
             return None
         return [Detection(row["label"], row["score"], tuple(row["box"])) for row in json.loads(found)]
 
+    def objects(self, picture: str, part: str) -> Objects | None:
+        """How many objects a picture shows, and its size."""
+        found = self._get(_part_key(picture, part))
+        return None if found is None else Objects(**json.loads(found))
+
     def _tensors(self, picture: str, part: str) -> dict[str, Any] | None:
         from safetensors.numpy import load
 
@@ -245,6 +250,9 @@ def encode(kind: Kind, value: object) -> bytes:
     if kind == "tags":
         assert isinstance(value, list | tuple)
         return json.dumps([asdict(detection) for detection in value]).encode()
+    if kind == "objects":
+        assert isinstance(value, Objects)
+        return json.dumps(asdict(value)).encode()
     return str(value).encode("utf-8")
 
 

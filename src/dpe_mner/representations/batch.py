@@ -75,6 +75,8 @@ class Batch:
         tags: Pieces of the object tags (y_ft), likewise.
         coarse: y_c, or None.
         fine: y_f, or None.
+        objects: Objects in the picture, and objects per million of its pixels; -1 where unknown. None: nobody has
+            any. *Shape:* (B, 2)
         convention: Number of each post's annotation convention; None is the default for all. *Shape:* (B,)
         gold: Gold entities while training.
     """
@@ -87,6 +89,7 @@ class Batch:
     tags: PieceBatch | None = None
     coarse: ImageFeatures | None = None
     fine: ImageFeatures | None = None
+    objects: Tensor | None = None
     convention: Tensor | None = None
     gold: GoldSpans | None = None
 

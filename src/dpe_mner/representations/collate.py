@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures, PieceBatch
 from dpe_mner.representations.padding import padded, round_up
+from dpe_mner.representations.post_features import PostFeatures
 from dpe_mner.representations.windows import Pieces, Window
 from dpe_mner.representations.word_shapes import CHARACTERS
 
@@ -26,7 +27,7 @@ def collate(
     *,
     pad_id: int,
     gold: Sequence[Sequence[GoldSpan]] | None = None,
-    images: Sequence[tuple[Tensor | None, Tensor | None]] | None = None,
+    images: Sequence[PostFeatures] | None = None,
     multiple: int = 1,
 ) -> Batch:
     """Build a batch.
@@ -35,7 +36,7 @@ def collate(
         windows: B windows.
         pad_id: Padding piece.
         gold: Gold spans of each window, in its own words.
-        images: y_c (G, channels) and y_f (R * G, channels) of each, either may be None.
+        images: What each has of its picture.
         multiple: Round padded lengths up to this, so that equal posts meet equal shapes.
 
     Returns:
@@ -45,7 +46,7 @@ def collate(
     M = round_up(max(int(lengths.max()), 1), multiple)
     text = pad_pieces([w.text for w in windows], pad_id=pad_id, multiple=multiple)
     assert text is not None
-    images = images or [(None, None)] * len(windows)
+    images = images or [PostFeatures()] * len(windows)
     return Batch(
         text=text,
         lengths=lengths,
@@ -53,8 +54,9 @@ def collate(
         characters=_characters(windows, M) if any(w.characters for w in windows) else None,
         caption=pad_pieces([w.caption for w in windows], pad_id=pad_id, multiple=multiple),
         tags=pad_pieces([w.tags for w in windows], pad_id=pad_id, multiple=multiple),
-        coarse=_features([coarse for coarse, _ in images]),
-        fine=_features([fine for _, fine in images]),
+        coarse=_features([image.coarse for image in images]),
+        fine=_features([image.fine for image in images]),
+        objects=_objects(images),
         convention=torch.tensor([w.convention for w in windows]),
         gold=None if gold is None else _gold(gold, lengths, M),
     )
@@ -80,6 +82,13 @@ def _features(parts: Sequence[Tensor | None]) -> ImageFeatures | None:
             features[row, : part.shape[0]] = part
             mask[row, : part.shape[0]] = True
     return ImageFeatures(features, mask)
+
+
+def _objects(images: Sequence[PostFeatures]) -> Tensor | None:
+    if all(image.objects is None for image in images):
+        return None
+    counted = [image.objects for image in images]
+    return torch.tensor([(-1.0, -1.0) if o is None else (float(o.count), o.density) for o in counted])
 
 
 def _gold(gold: Sequence[Sequence[GoldSpan]], lengths: Tensor, M: int) -> GoldSpans:

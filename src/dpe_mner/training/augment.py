@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpe_mner.representations.batch import Batch, ImageFeatures, PieceBatch
+from dpe_mner.representations.batch import Batch
 
 
 def hide_pieces(batch: Batch, *, chance: float, mask_id: int | None, generator: torch.Generator) -> Batch:
@@ -20,7 +21,10 @@ def hide_pieces(batch: Batch, *, chance: float, mask_id: int | None, generator: 
 
 
 def hide_vision(batch: Batch, *, chance: float, generator: torch.Generator) -> Batch:
-    """Modality dropout: each of the four visual representations goes missing for some posts, by itself."""
+    """Modality dropout: each of the four visual representations goes missing for some posts, by itself.
+
+    The number of objects belongs to the whole picture, and goes with y_c.
+    """
     if chance == 0:
         return batch
 
@@ -28,16 +32,14 @@ def hide_vision(batch: Batch, *, chance: float, generator: torch.Generator) -> B
         device = batch.lengths.device
         return torch.rand(len(batch), 1, generator=generator, device=device) >= chance
 
-    def pieces(part: PieceBatch | None) -> PieceBatch | None:
-        return None if part is None else replace(part, mask=part.mask & keep())
-
-    def image(part: ImageFeatures | None) -> ImageFeatures | None:
-        return None if part is None else replace(part, mask=part.mask & keep())
-
-    return replace(
-        batch,
-        caption=pieces(batch.caption),
-        tags=pieces(batch.tags),
-        coarse=image(batch.coarse),
-        fine=image(batch.fine),
-    )
+    changed: dict[str, Any] = {}
+    kept: dict[str, Tensor] = {}
+    for name in ("caption", "tags", "coarse", "fine"):
+        part = getattr(batch, name)
+        if part is not None:
+            kept[name] = keep()
+            changed[name] = replace(part, mask=part.mask & kept[name])
+    if batch.objects is not None:
+        shown = kept["coarse"] if "coarse" in kept else keep()
+        changed["objects"] = torch.where(shown, batch.objects, -1.0)
+    return replace(batch, **changed)

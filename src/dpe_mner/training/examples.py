@@ -10,9 +10,10 @@ from dpe_mner.data.words import words_of
 from dpe_mner.pictures.kinds import Kind, PictureParts
 from dpe_mner.pictures.source import PictureSource, StoredPicture, illustrate, load_part_of, needed
 from dpe_mner.pictures.store import PictureStore
-from dpe_mner.predictor import PostFeatures, features_of
+from dpe_mner.predictor import features_of
 from dpe_mner.representations.batch import Batch
 from dpe_mner.representations.collate import GoldSpan, collate
+from dpe_mner.representations.post_features import PostFeatures
 from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.types import Post
 
@@ -109,6 +110,7 @@ class ExampleCollator:
 
     def _features(self, place: StoredPicture | None) -> PostFeatures:
         if place is None or self.store is None:
-            return None, None
-        found = {kind: load_part_of(self.store, place, kind) for kind in ("grid", "regions") if kind in place.parts}
+            return PostFeatures()
+        kinds: tuple[Kind, ...] = ("grid", "regions", "objects")
+        found = {kind: load_part_of(self.store, place, kind) for kind in kinds if kind in place.parts}
         return features_of(PictureParts(**found))  # type: ignore[arg-type]

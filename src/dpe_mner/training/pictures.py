@@ -9,7 +9,8 @@ from pathlib import Path
 from dpe_mner.errors import InputError
 from dpe_mner.pictures.extract import Extractor, default_workers
 from dpe_mner.pictures.kinds import Kind
-from dpe_mner.pictures.reader import PictureReader, bare_signature
+from dpe_mner.pictures.reader import PictureReader
+from dpe_mner.pictures.signature import bare_signature
 from dpe_mner.pictures.source import post_text
 from dpe_mner.pictures.store import PictureStore
 from dpe_mner.pictures.weights import ProviderError
@@ -119,6 +120,19 @@ def _widths(reader: PictureReader, store: PictureStore) -> dict[str, int]:
                 raise InputError(f"{store.folder}: holds no {kind} of these settings; extract them, or set data.images")
             widths[name] = int(part["channels"])
     return widths
+
+
+def stored_stage_channels(settings: PictureSettings, store: PictureStore) -> dict[Kind, tuple[int, ...]]:
+    """Channels of each stage of y_c (``grid``) and y_f (``regions``), where they are made of stages.
+
+    Args:
+        settings: With fingerprints, as :func:`prepare_pictures` gives them back.
+        store: Holds the parts.
+    """
+    reader, parts = PictureReader(settings), store.parts()
+    kinds: tuple[Kind, ...] = ("grid", "regions")
+    found = {kind: parts.get(reader.key(kind), {}) for kind in kinds if kind in reader.kinds}
+    return {kind: tuple(part["stage_channels"]) for kind, part in found.items() if "stage_channels" in part}
 
 
 def best_device() -> str:

@@ -13,8 +13,9 @@ from dpe_mner.checkpoints.config import DPEMNERConfig
 from dpe_mner.model import DPEMNERModel
 from dpe_mner.pictures.kinds import PictureParts
 from dpe_mner.pictures.source import Illustrated
-from dpe_mner.predictor import PostFeatures, features_of
+from dpe_mner.predictor import features_of
 from dpe_mner.representations.collate import collate
+from dpe_mner.representations.post_features import PostFeatures
 from dpe_mner.settings import Settings
 from dpe_mner.training.examples import Example, make_examples
 from dpe_mner.types import Post
