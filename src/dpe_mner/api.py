@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dpe_mner.onnx.runtime import OnnxModel
 
 Backend = Literal["auto", "torch", "onnx"]
+BASELINE = "baseline.json"  # marks the folder of a system of Table 1
 
 
 @overload
@@ -63,7 +64,8 @@ def load(
             PyTorch where it is installed.
 
     Returns:
-        The model with its tokenizer, in evaluation mode.
+        The model with its tokenizer, in evaluation mode. The folder of a system of Table 1 gives a
+        :class:`~dpe_mner.baselines.model.BaselineModel`, which predicts and is evaluated in the same way.
 
     Raises:
         InputError: If the checkpoint is missing, foreign or damaged, or something it takes is not installed.
@@ -87,6 +89,14 @@ def load(
         return OnnxModel(bundled_folder() if name is None else checkpoint_folder(name))
     if not torch_is_installed():
         raise needs_torch("backend='torch'")
+    if name is not None and os.path.isfile(os.path.join(name, BASELINE)):
+        from dpe_mner.baselines.model import BaselineModel
+
+        for argument, given in ((f"dtype={dtype!r}", dtype != "float32"), ("int8", int8)):
+            if given:
+                raise InputError(f"{name}: {argument} is not for a system of Table 1; leave it out")
+        # Typed as the model it stands for: who reads folders of a baseline knows what it cannot do.
+        return BaselineModel(name, device=device, picture_models=picture_models)  # type: ignore[return-value]
     from dpe_mner.checkpoints.loading import load_checkpoint
     from dpe_mner.model import DPEMNERModel
 
@@ -226,4 +236,8 @@ def train(
         ignore_labels=ignore_labels,
     )
     refuse_overwriting(Path(loaded.output), [recipe])
+    if loaded.baseline:
+        from dpe_mner.baselines.train import train_from_recipe
+
+        return train_from_recipe(loaded, resume=resume, log=log or (lambda line: None), progress=progress)
     return run(loaded, resume=resume, log=log or (lambda line: None), progress=progress)

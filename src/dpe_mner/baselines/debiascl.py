@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,17 +108,18 @@ class CrossedLayer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layer = {"width": _SIZE, "heads": _HEADS, "dropout": _DROPOUT}
-        self.own = nn.ModuleList(Attention(**layer) for _ in range(2))
+        self.own = nn.ModuleList(Attention(width=_SIZE, heads=_HEADS, dropout=_DROPOUT) for _ in range(2))
         self.own_norms = nn.ModuleList(nn.LayerNorm(_SIZE) for _ in range(2))
-        self.other = nn.ModuleList(CrossLayer(**layer, ratio=1.0) for _ in range(2))
+        self.other = nn.ModuleList(
+            CrossLayer(width=_SIZE, heads=_HEADS, dropout=_DROPOUT, ratio=1.0) for _ in range(2)
+        )
 
     def forward(self, words: Blocks, blocks: Blocks) -> tuple[Blocks, Blocks]:
         """One layer of both sides."""
-        read = [
-            side.with_states(norm(side.states + attend(attention, side.states, side)))
-            for side, attention, norm in zip((words, blocks), self.own, self.own_norms, strict=True)
-        ]
+        read = []
+        for side, attention, norm in zip((words, blocks), self.own, self.own_norms, strict=True):
+            assert isinstance(attention, Attention)
+            read.append(side.with_states(norm(side.states + attend(attention, side.states, side))))
         mine, theirs = (
             side.with_states(layer(side.states, other))
             for side, other, layer in zip(read, reversed(read), self.other, strict=True)
@@ -163,14 +165,14 @@ def contrastive_loss(text: Tensor, image: Tensor, *, temperature: float, positiv
 def select_posts(batch: Batch, rows: Tensor) -> Batch:
     """Some posts of a batch, with their pictures."""
 
-    def chosen(value: object) -> object:
+    def chosen(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value[rows]
         if value is None or isinstance(value, int):
             return value
-        return replace(value, **{f.name: getattr(value, f.name)[rows] for f in fields(value)})  # type: ignore[type-var]
+        return replace(value, **{f.name: getattr(value, f.name)[rows] for f in fields(value)})
 
-    return Batch(**{f.name: chosen(getattr(batch, f.name)) for f in fields(batch)})  # type: ignore[arg-type]
+    return Batch(**{f.name: chosen(getattr(batch, f.name)) for f in fields(batch)})
 
 
 def _projection(size: int) -> nn.Module:

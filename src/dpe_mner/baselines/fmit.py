@@ -76,7 +76,7 @@ class Fmit(MultimodalBaseline):
             return tags, general
         fine = image_blocks(batch, batch.fine, self.channels)
         mean, there = region_means(fine, self.fine_blocks)
-        words = batch.fine_words
+        words = getattr(batch, "fine_words", None)
         if words is None:
             where = whole.expand(-1, there.shape[1], -1)
         else:
@@ -155,7 +155,7 @@ class LatticeLayer(nn.Module):
         far = int(positions.max()) + 1
         width = self.relative.weight.shape[1]
         table = sinusoids(far, width, device=positions.device)
-        total = self.distances.bias
+        total: Tensor = self.distances.bias
         for k, (one, other) in enumerate(ends):  # the layer over all four, as a sum of one over each
             projected = functional.linear(table, self.distances.weight[:, k * width : (k + 1) * width])
             total = total + functional.embedding(one[:, :, None] - other[:, None] + far, projected)

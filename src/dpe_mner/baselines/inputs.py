@@ -12,7 +12,7 @@ from dpe_mner.baselines.own_words import type_words
 from dpe_mner.baselines.settings import BaselineSettings, VisionSizes
 from dpe_mner.baselines.systems import NAMES, SYSTEMS
 from dpe_mner.errors import InputError
-from dpe_mner.pictures.kinds import KINDS, REPRESENTATION
+from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Kind
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.source import PictureSource
 from dpe_mner.pictures.store import PictureStore
@@ -109,7 +109,7 @@ def prepare_inputs(
     return Inputs(found, pictures, sizes, source, words)
 
 
-def _asked(pictures: PictureSettings) -> list[str]:
+def _asked(pictures: PictureSettings) -> list[Kind]:
     return [part for part in KINDS if getattr(pictures, part) is not None]
 
 
@@ -117,7 +117,8 @@ def _sizes(source: PictureSource, posts: Sequence[Post]) -> VisionSizes:
     """Sizes of the features, as the first picture that has them gives them."""
     settings, sizes = source.reader.settings, VisionSizes()
     stages: list[int] = []
-    for part in ("grid", "regions"):
+    parts: tuple[Kind, ...] = ("grid", "regions")
+    for part in parts:
         section = getattr(settings, part)
         if section is not None and section.stages:
             stages = list(source.reader.stage_channels(part))

@@ -50,7 +50,7 @@ class CrossLayer(nn.Module):
 
 def attend(attention: Attention, queries: Tensor, context: Blocks) -> Tensor:
     """Attention to what is there; zero for a post that has nothing. *Shape:* (B, Q, h)."""
-    if context.states.shape[1] == 0:
+    if context.states.shape[1] == 0 or queries.shape[1] == 0:
         return torch.zeros_like(queries)
     mask = context.mask.clone()
     mask[:, 0] |= ~context.there  # attention over nothing is not a number

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -49,16 +50,17 @@ class MnerQg(MultimodalBaseline):
         super().__init__()
         own = parts.settings.mner_qg
         self.text_encoder = parts.text_encoder
-        h, layer = self.text_encoder.width, {"heads": parts.heads, "dropout": _DROPOUT}
+        h = self.text_encoder.width
+        layer = partial(CrossLayer, width=h, heads=parts.heads, dropout=_DROPOUT)
         self.types = parts.classes - 1
         self.existence_weight = own.existence_weight
         self.longest = parts.settings.span.max_length
         self.queries = OwnTexts(queries_of(parts.labels, own.queries), parts.tokenizer)
         self.channels = parts.vision.coarse
         self.image = None if self.channels is None else nn.Linear(self.channels, h)
-        self.scales = nn.ModuleList(CrossLayer(width=h, **layer) for _ in _SCALES if self.channels is not None)
+        self.scales = nn.ModuleList(layer() for _ in _SCALES if self.channels is not None)
         self.exists = nn.Linear(h, 1)
-        self.within = CrossLayer(width=h, **layer)
+        self.within = layer()
         self.dropout = nn.Dropout(parts.settings.dropout)
         self.start, self.end = nn.Linear(h, 1), nn.Linear(h, 1)
         self.match_first, self.match_last = nn.Linear(h, h), nn.Linear(h, h, bias=False)

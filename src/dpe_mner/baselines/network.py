@@ -73,13 +73,14 @@ class Parts:
         encoder: The text encoder; None where words are numbered.
         rare: Of numbered words: True at rare ones. *Shape:* (words,)
         unknown: Number of the unknown word.
-        aligned_words: Encodings of a system's own words in the space of the picture's blocks. *Shape:* (words, channels)
+        aligned_words: Encodings of a system's own words in the space of the picture's blocks.
+            *Shape:* (words, channels)
     """
 
     kind: str
     labels: list[str]
     settings: BaselineSettings
-    vision: VisionSizes = VisionSizes()
+    vision: VisionSizes
     tokenizer: Any
     encoder: TextEncoder | None = None
     rare: Tensor | None = None

@@ -12,6 +12,7 @@ both versions: nobody can have meant the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +41,16 @@ class Umt(MultimodalBaseline):
         super().__init__()
         self.text_encoder = parts.text_encoder
         self.channels = parts.channels("coarse")
-        h, layer = self.text_encoder.width, {"heads": parts.heads, "dropout": _DROPOUT}
+        h = self.text_encoder.width
+        layer = partial(CrossLayer, width=h, heads=parts.heads, dropout=_DROPOUT)
         self.dropout = nn.Dropout(_DROPOUT)
-        self.auxiliary = CrossLayer(width=h, **layer)
-        self.main = CrossLayer(width=h, **layer)
+        self.auxiliary = layer()
+        self.main = layer()
         self.to_words = nn.Linear(self.channels, h)
         self.to_image = nn.Linear(self.channels, h)
-        self.word_aware_visual = CrossLayer(width=h, **layer)
-        self.image_side = CrossLayer(width=h, **layer)
-        self.image_aware_words = CrossLayer(width=h, **layer)
+        self.word_aware_visual = layer()
+        self.image_side = layer()
+        self.image_aware_words = layer()
         self.gate = nn.Linear(2 * h, h)
         self.crf = CrfHead(2 * h, parts.classes)
         self.boundaries = CrfHead(h, 2)

@@ -115,6 +115,8 @@ def hold(
     if question.control is not None:
         if isinstance(model, OnnxModel):
             raise needs_torch(f"--control {question.control}")
+        if not hasattr(model, "network"):
+            raise InputError(f"--control {question.control}: only a DPE-MNER model has span states; leave it out")
         return _mean_state(model, posts, options, quiet=quiet, ignore_labels=ignore_labels)
     if question.against is not None:
         rival = load(None if question.against == BUNDLED else question.against)

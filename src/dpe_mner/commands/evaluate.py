@@ -214,7 +214,7 @@ def evaluate(
 
 def _readable(model: DPEMNERModel, models: Mapping[str, str]) -> dict[str, str]:
     """Picture models a rival can use: captions and tags always, image features if it was trained on them."""
-    known = {kind for kind, section in model.settings.pictures.model_dump().items() if section is not None}
+    known = set(() if model.pictures is None else model.pictures.reader.kinds)
     return {kind: name for kind, name in models.items() if kind in known | {"caption", "tags"}}
 
 

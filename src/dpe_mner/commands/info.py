@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dpe_mner.api import BASELINE
 from dpe_mner.commands.options import Model
 
 
@@ -24,12 +25,15 @@ def info(
 
     Example: dpe-mner info --model runs/mine
     """
+    from dpe_mner.api import BASELINE
     from dpe_mner.checkpoints.config import DPEMNERConfig
     from dpe_mner.checkpoints.hub import bundled_folder, checkpoint_folder
 
     folder = bundled_folder() if model is None else checkpoint_folder(model)
-    config = DPEMNERConfig.from_pretrained(folder)
-    found = described(config.to_dict(), _metrics(folder), folder)
+    if (folder / BASELINE).is_file():
+        found = described_baseline(folder)
+    else:
+        found = described(DPEMNERConfig.from_pretrained(folder).to_dict(), _metrics(folder), folder)
     if json_:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -62,6 +66,24 @@ def described(config: dict[str, Any], metrics: dict[str, Any] | None, folder: Pa
     if metrics is not None:
         found["scores"] = _scores(metrics)
     return found | {"settings": config["settings"]}
+
+
+def described_baseline(folder: Path) -> dict[str, Any]:
+    """What is told of a system of Table 1."""
+    values = json.loads((folder / BASELINE).read_text(encoding="utf-8"))
+    metrics = _metrics(folder)
+    found = {
+        "model": str(folder),
+        "system": values.get("kind"),
+        "labels": values.get("labels"),
+        "threshold": values.get("threshold"),
+        "weights_mb": round(sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6, 1),
+    }
+    if metrics is not None:
+        found["written_by"] = f"dpe-mner {metrics.get('package_version')}"
+        found["reads"] = ", ".join(["text", *metrics.get("representations", ())])
+        found["scores"] = _scores(metrics)
+    return found | {"settings": values.get("settings", {})}
 
 
 def _metrics(folder: Path) -> dict[str, Any] | None:

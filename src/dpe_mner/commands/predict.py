@@ -49,6 +49,7 @@ from dpe_mner.types import Post, Prediction
 if TYPE_CHECKING:
     from dpe_mner.model import DPEMNERModel
     from dpe_mner.pages.stream import PagedPredictor
+    from dpe_mner.pipeline import Predicts
 
 _AT_ONCE, _SECONDS = 16, 20.0  # batches of a file predicted together at first, and what a stretch may take, about
 
@@ -186,10 +187,13 @@ def _tags(given: str | None) -> list[str] | None:
     return None if given is None else [tag.strip() for tag in given.split(",") if tag.strip()]
 
 
-def _paged(model: DPEMNERModel) -> PagedPredictor:
+def _paged(model: Predicts) -> PagedPredictor:
+    from dpe_mner.model import DPEMNERModel
     from dpe_mner.pages.stream import PagedPredictor
     from dpe_mner.predictor import Predictor
 
+    if not isinstance(model, DPEMNERModel):
+        raise InputError("--html: a page shows reasoning steps, and this model takes none; leave --html out")
     assert model.tokenizer is not None
     return PagedPredictor(Predictor(model, model.tokenizer, model.pictures))
 

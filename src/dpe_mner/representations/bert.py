@@ -195,6 +195,7 @@ class BertEncoder(nn.Module):
         states = states + self.embeddings["position_embeddings"](positions)
         states = self.embeddings["dropout"](self.embeddings["LayerNorm"](states))
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
-        for number, layer in enumerate(self.encoder["layer"]):  # type: ignore[arg-type]  # a ModuleList
+        layers: Any = self.encoder["layer"]
+        for number, layer in enumerate(layers):
             states = layer(states, mask, None if prefix is None else prefix(number, states))
         return EncoderStates(states)
