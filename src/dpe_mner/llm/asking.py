@@ -99,9 +99,7 @@ class Asker:
         self.endpoint, self.cache, self.pace, self.limits = endpoint, cache, pace, limits
         self.generator = generator
 
-    def ask(
-        self, make: Callable[[int], Request], count: int, *, progress: Callable[[], None] | None = None
-    ) -> Asked:
+    def ask(self, make: Callable[[int], Request], count: int, *, progress: Callable[[], None] | None = None) -> Asked:
         """Ask, in order, from this thread.
 
         Args:

@@ -78,9 +78,7 @@ class Endpoint:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     async def __aenter__(self) -> Endpoint:
-        self._client = _package().AsyncOpenAI(
-            base_url=self.url, api_key=self._key, timeout=self.timeout, max_retries=0
-        )
+        self._client = _package().AsyncOpenAI(base_url=self.url, api_key=self._key, timeout=self.timeout, max_retries=0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
