@@ -111,11 +111,9 @@ def llm(
 ) -> None:
     """Ask a language model for the entities of every post. Stopped, the same command goes on where it was.
 
-    Example: dpe-mner baseline llm valid.txt --model gpt-4-0613 --label-map OTHER=MISC --budget 5 --price-in 30
-    --price-out 60
+    Example: dpe-mner baseline llm valid.txt --model gpt-4-0613 --budget 5 --price-in 30 --price-out 60
 
-    Example: dpe-mner baseline llm valid.txt --model NAME --base-url http://localhost:8000/v1 --shots 5 --examples
-    train.txt --retrieve --picture image --images pictures
+    Example: dpe-mner baseline llm valid.txt --model NAME --base-url http://localhost:8000/v1 --picture caption
     """
     from dpe_mner.llm.asking import Asker, Pace
     from dpe_mner.llm.cache import AnswerCache
@@ -182,7 +180,7 @@ def llm(
         kept,
         pace=Pace(concurrency=concurrency, retries=retries),
         limits=limits,
-        generator=random.Random(),  # noqa: S311  # of waiting times: two clients must not draw the same
+        generator=random.Random(),  # of waiting times: two clients must not draw the same
     )
     try:
         with _progress(len(dataset.posts), quiet=quiet) as progress:

@@ -43,7 +43,7 @@ Rules:
 - A post without entities is answered by {"entities": []}.
 """
 _ABOUT_PICTURE = {
-    "caption": "- A description of the post's picture is given. It may help to decide; entities are in the post alone.\n",
+    "caption": "- The post's picture is described. It may help to decide; entities are in the post alone.\n",
     "image": "- The post's picture is given. It may help to decide; entities are in the post alone.\n",
 }
 
@@ -110,7 +110,7 @@ def make_prompt(labels: Sequence[str], *, picture: Picture = "none", file: Path 
     missing = [label for label in labels if label not in instruction]
     if missing:
         raise InputError(
-            f"--prompt {file}: does not name {', '.join(missing)}; write the types out, or {_TYPES} where their list goes"
+            f"--prompt {file}: does not name {', '.join(missing)}; write the types out, or {_TYPES} where they go"
         )
     return Prompt(instruction=instruction, labels=tuple(labels), picture=picture)
 
