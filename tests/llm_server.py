@@ -75,6 +75,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.left = False
         with self.server.lock:
             self.server.requests.append(body)
             self.server.times.append(time.monotonic())
@@ -90,23 +91,23 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             pass
         finally:
-            with self.server.lock:
-                self.server.under_way -= 1
+            self.leave()
+
+    def leave(self) -> None:
+        """The request is done with, as soon as the client may ask again."""
+        with self.server.lock:
+            self.server.under_way -= not self.left
+            self.left = True
 
     def reply(self, code: int, value: object, headers: dict[str, str] | None = None) -> None:
         content = json.dumps(value).encode()
-        with self.server.lock:  # it is done before the client can ask again
-            self.server.under_way -= 1
-        try:
-            self.send_response(code)
-            for name, told in {"Content-Type": "application/json", **(headers or {})}.items():
-                self.send_header(name, told)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-        finally:
-            with self.server.lock:
-                self.server.under_way += 1
+        self.leave()
+        self.send_response(code)
+        for name, told in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, told)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing on the terminal."""
