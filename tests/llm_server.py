@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append(body)
             self.server.times.append(time.monotonic())
-            self.server.headers.append(dict(self.headers))
+            self.server.headers.append({name.lower(): told for name, told in self.headers.items()})
             self.server.paths.append(self.path)
             self.server.under_way += 1
             self.server.most = max(self.server.most, self.server.under_way)

@@ -83,7 +83,8 @@ class Prompt:
     def _text(self, post: Post) -> str:
         text = f"Post: {words_of(post).text}"
         caption = " ".join(post.caption.split()) if self.picture == "caption" and post.caption else ""
-        return f"{text}\nPicture: {caption}" if caption else text
+        whole = f"{text}\nPicture: {caption}" if caption else text
+        return whole.encode("utf-8", errors="replace").decode("utf-8")  # half a surrogate pair cannot be sent
 
 
 def make_prompt(labels: Sequence[str], *, picture: Picture = "none", file: Path | None = None) -> Prompt:
