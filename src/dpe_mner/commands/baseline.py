@@ -12,17 +12,15 @@ _COMMANDS = (baseline_llm,)
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    group = typer.Typer(
-        name="baseline", help="The systems of the paper's Table 1 beside our own.", no_args_is_help=True
-    )
-    group.callback()(_group)  # a group stays one, also with a single command
+    group = typer.Typer(name="baseline", no_args_is_help=True)
+    group.callback()(baseline)  # a group stays one, also with a single command
     for command in _COMMANDS:
         command.register(group)
     expanding(group)
     app.add_typer(group)
 
 
-def _group() -> None:
+def baseline() -> None:
     """The systems of the paper's Table 1 beside our own.
 
     Example: dpe-mner baseline llm valid.txt --model NAME --base-url http://localhost:8000/v1
