@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dpe_mner.commands import (
+    baseline,
     bench,
     check_data,
     convert,
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, evaluate, train, extract, reproduce, bench, export, check_data, convert, info, demo):
+for command in (predict, evaluate, train, extract, reproduce, baseline, bench, export, check_data, convert, info, demo):
     command.register(app)
 expanding(app)
 

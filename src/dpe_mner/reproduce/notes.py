@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from dpe_mner.evaluation.significance import SAMPLES
+from dpe_mner.reproduce.asked import asked_rows, told_of
 from dpe_mner.reproduce.plan import Plan
 from dpe_mner.reproduce.results import Note, RowResult
 from dpe_mner.reproduce.runs import flatten
@@ -30,6 +31,7 @@ def notes_of(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[Note]:
     paper = experiment.paper_recipe()
     partial = ["Partial: not all runs are there."] if any(row.incomplete for row in rows) else []
     particular = [*partial, *_longer(recipe, plan, rows), *_without_threshold(plan, rows), *_own_rows(table)]
+    particular += _asked(plan, table, rows)
     common = [_scores(plan, recipe), _encoder(recipe, paper), _vision(plan), _budget(recipe, paper), _spread(plan)]
     common += _controls(rows)
     return [*map(Note, particular), *map(Note, common), _settings(recipe, paper)]
@@ -111,6 +113,12 @@ def _own_rows(table: Table) -> list[str]:
         "w/o CRM takes the three relevance losses away (eq. 17 to 19; 3.4 of the paper); the relevance stays.",
         "The paper speaks of taking one of them away, of tokens, sentence or spans, but prints no figures.",
     ]
+
+
+def _asked(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[str]:
+    """How language models were asked, where they were."""
+    shown = {row.row.id for row in rows if row.figures is not None}
+    return [told_of(row, folder) for row, folder in asked_rows([table], plan.experiment.folder) if row.id in shown]
 
 
 def _without_threshold(plan: Plan, rows: Sequence[RowResult]) -> list[str]:

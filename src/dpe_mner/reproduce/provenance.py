@@ -21,7 +21,7 @@ def provenance(result: TableResult, plan: Plan, *, command: str) -> dict[str, An
         plan: What was done.
         command: That was typed.
     """
-    trained = Counter(run.machine for row in result.rows for run in row.runs)
+    trained = Counter(run.machine for row in result.rows for run in row.runs if run.machine)
     return {
         "command": command,
         "package_version": __version__,

@@ -12,6 +12,7 @@ from dpe_mner.data.gold import CharacterSpan, gold_of_posts
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.score import PostCounts, count
 from dpe_mner.evaluation.significance import paired_randomization
+from dpe_mner.reproduce.asked import SEED, asked_rows, read_asked
 from dpe_mner.reproduce.controls import Controls, read_controls
 from dpe_mner.reproduce.paper import TYPES, PaperFigures, paper_figures
 from dpe_mner.reproduce.plan import Plan
@@ -33,7 +34,7 @@ class Run:
         counts: On each validation post.
         seconds: Of training.
         controls: If they were computed.
-        machine: Device and PyTorch it was trained with, as far as it says so.
+        machine: Device and PyTorch it was trained with, as far as it says so; empty for what was not trained.
     """
 
     seed: int
@@ -162,7 +163,19 @@ def score_runs(plan: Plan) -> tuple[dict[str, list[Run]], dict[str, str]]:
                 f"{metrics.get('device', 'device not known')}, torch {metrics.get('torch_version', 'not known')}",
             )
         )
+    for row, folder in asked_rows(plan.tables, plan.experiment.folder):
+        try:
+            metrics = read_asked(folder, valid_sha256=plan.valid.sha256)
+            counted = _counted(folder, plan, gold, f1=metrics["f1"])
+        except InputError as error:
+            failed[_asked_name(row)] = str(error).replace("it is made again", "dpe-mner baseline llm makes it again")
+        else:
+            found[row.id] = [Run(SEED, counted, seconds=0.0)]
     return found, failed
+
+
+def _asked_name(row: Row) -> str:
+    return f"{row.id} seed {SEED}"
 
 
 def _counted(folder: Path, plan: Plan, gold: Sequence[Set[CharacterSpan]], *, f1: float) -> PostCounts:
@@ -257,6 +270,10 @@ def _row(
 def _own(row: Row, plan: Plan, runs: Mapping[str, list[Run]], p: float | None, failed: Mapping[str, str]) -> RowResult:
     """A row without the paper's side."""
     planned = plan.rows.get(row.id)
+    if planned is None and row.id in runs:
+        return RowResult(row, "run", figures=figures_of(runs[row.id], runs.get(DEFAULT, []), p), runs=runs[row.id])
+    if planned is None and _asked_name(row) in failed:
+        return RowResult(row, "failed", failed[_asked_name(row)])
     if planned is None:
         return RowResult(row, "elsewhere", "not run here")
     if planned.problem is not None:

@@ -21,7 +21,8 @@ class Row:
         group: Heading it stands under.
         baseline: Kind of baseline that is trained instead of DPE-MNER.
         epochs: Times the recipe's epochs.
-        here: False for systems this package does not hold: only the paper's figures are shown.
+        here: False for systems this package does not train: only the paper's figures are shown.
+        asked: Whether it is a language model, which has figures if ``dpe-mner baseline llm`` left a run.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Row:
     baseline: str | None = None
     epochs: int = 1
     here: bool = True
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ def elsewhere(id_: str, label: str, *, group: str) -> Row:
     return Row(id_, label, group=group, here=False)
 
 
+def asked(id_: str, label: str, *, group: str) -> Row:
+    """A language model behind an endpoint."""
+    return Row(id_, label, group=group, here=False, asked=True)
+
+
 TEXT_ONLY = ("data.visual_text=null", "data.images=null", "data.features=null", "settings.pictures={}")
 TEXT, LLM, MULTIMODAL = "Text baselines", "LLM baselines", "Multi-modal"
 OURS = "No printed figures"
@@ -67,8 +74,8 @@ TABLES = {
             row("bert-crf", "BERT-CRF", *TEXT_ONLY, group=TEXT, baseline="bert-crf"),
             row("bert-span", "BERT-Span", *TEXT_ONLY, group=TEXT, baseline="bert-span"),
             row("text-only", "BERT-Iterative", *TEXT_ONLY, group=TEXT),
-            elsewhere("chatgpt", "ChatGPT", group=LLM),
-            elsewhere("gpt-4", "GPT-4", group=LLM),
+            asked("chatgpt", "ChatGPT", group=LLM),
+            asked("gpt-4", "GPT-4", group=LLM),
             elsewhere("adacoatt", "AdaCoAtt", group=MULTIMODAL),
             elsewhere("umt", "UMT", group=MULTIMODAL),
             elsewhere("cat-mner", "CAT-MNER", group=MULTIMODAL),
