@@ -5,9 +5,11 @@ from __future__ import annotations
 from dpe_mner import Post
 from dpe_mner.baselines.build import BuiltBaseline
 from dpe_mner.baselines.settings import BaselineSettings
+from dpe_mner.baselines.systems import SYSTEMS
 from dpe_mner.data.words import words_of
 from dpe_mner.representations.collate import collate
 
+TEXT_KINDS = [kind for kind, system in SYSTEMS.items() if not system.reads]
 TINY = BaselineSettings.model_validate(
     {"dropout": 0.0, "bilstm": {"word_size": 12, "character_size": 8, "hidden_size": 16, "dropout": 0.0}}
 )

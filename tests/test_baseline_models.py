@@ -7,13 +7,13 @@ import math
 
 import pytest
 import torch
-from baseline_parts import TINY, words_batch
+from baseline_parts import TEXT_KINDS, TINY, words_batch
 from conftest import LABELS, POSTS, batch_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpe_mner import Post
-from dpe_mner.baselines.build import KINDS, BuiltBaseline, Description, new_baseline
+from dpe_mner.baselines.build import BuiltBaseline, Description, new_baseline
 from dpe_mner.baselines.crf import CrfHead, begin_orphans, legal_tags, tag_spans
 from dpe_mner.baselines.predict import predict_posts, validate_baseline
 from dpe_mner.baselines.span import span_candidates
@@ -204,7 +204,7 @@ def test_decoded_spans_never_overlap_and_none_better_is_left_out(seed, words, lo
 # --- the four models
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_each_overfits_a_handful_of_posts(built, kind):
     baseline = built(kind)
     model = baseline.model.train()
@@ -222,7 +222,7 @@ def test_each_overfits_a_handful_of_posts(built, kind):
     assert validate_baseline(baseline, POSTS).report.overall.f1 == 100
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_predictions_do_not_depend_on_company_and_long_posts_are_read_whole(built, kind):
     baseline = built(kind, window_words=16, window_overlap=4)
     words = [f"{w}{k}" for k in range(7) for post in POSTS for w in post.words]
@@ -240,7 +240,7 @@ def test_predictions_do_not_depend_on_company_and_long_posts_are_read_whole(buil
 
 def test_captions_are_not_read(built):
     bare = [Post(id=p.id, words=p.words) for p in POSTS]
-    for kind in KINDS:
+    for kind in TEXT_KINDS:
         baseline = built(kind)
         assert predict_posts(baseline, POSTS) == predict_posts(baseline, bare)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from baseline_parts import TINY, quiet
+from baseline_parts import TEXT_KINDS, TINY, quiet
 from conftest import LABELS, POSTS, conll, jsonl
 from safetensors.torch import load_file
 
 from dpe_mner import InputError
-from dpe_mner.baselines.build import KINDS, Description, new_baseline
+from dpe_mner.baselines.build import Description, new_baseline
 from dpe_mner.baselines.checkpoint import load_baseline
 from dpe_mner.baselines.glove import read_glove
 from dpe_mner.baselines.predict import predict_posts
@@ -44,7 +44,7 @@ def recipe(tmp_path, encoders, write) -> Recipe:
 # --- runs
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_a_run_leaves_figures_predictions_and_a_loadable_baseline(recipe, tmp_path, kind):
     lines: list[str] = []
     metrics = train_baseline(recipe, kind, settings=TINY, log=lines.append)
@@ -65,7 +65,7 @@ def test_a_run_leaves_figures_predictions_and_a_loadable_baseline(recipe, tmp_pa
     assert [p.as_dict() for p in predict_posts(baseline, POSTS)] == rows
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_the_threshold_is_chosen_as_for_our_model_and_kept(recipe, tmp_path, kind):
     metrics = train_baseline(recipe, kind, settings=TINY, log=quiet)
     run = tmp_path / "run"

@@ -189,6 +189,8 @@ def _planned_cells(row: RowPlan, seconds: dict[str, float | None]) -> tuple[str,
     """Finished seeds, seeds to do, their time, and what else there is to say."""
     if row.problem is not None:
         return "", "", "", f"cannot be run: {row.problem.partition(';')[0]}"
+    if row.needs is not None:
+        return "", "", "", row.needs.partition(":")[0]
     if row.same_as is not None:
         return "", "", "", f"same as {row.same_as}: {row.reason}"
     left = [run for run in row.runs if run.to_do]

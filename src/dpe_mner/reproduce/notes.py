@@ -31,6 +31,7 @@ def notes_of(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[Note]:
     paper = experiment.paper_recipe()
     partial = ["Partial: not all runs are there."] if any(row.incomplete for row in rows) else []
     particular = [*partial, *_longer(recipe, plan, rows), *_without_threshold(plan, rows), *_own_rows(table)]
+    particular += _read_by(plan, rows)
     particular += _asked(plan, table, rows)
     common = [_scores(plan, recipe), _encoder(recipe, paper), _vision(plan), _budget(recipe, paper), _spread(plan)]
     common += _controls(rows)
@@ -113,6 +114,28 @@ def _own_rows(table: Table) -> list[str]:
         "w/o CRM takes the three relevance losses away (eq. 17 to 19; 3.4 of the paper); the relevance stays.",
         "The paper speaks of taking one of them away, of tokens, sentence or spans, but prints no figures.",
     ]
+
+
+def _read_by(plan: Plan, rows: Sequence[RowResult]) -> list[str]:
+    """Which visual representations each system of Table 1 had, in which version, and what others lack."""
+    told, lacking = [], []
+    for row in rows:
+        planned = plan.rows.get(row.row.id)
+        if row.row.baseline is None or planned is None:
+            continue
+        if planned.needs is not None:
+            lacking.append(row.row.label)
+        elif row.figures is not None:
+            metrics = [read_metrics(Path(run.recipe.output)) or {} for run in planned.runs]
+            found = next((values for values in metrics if values.get("version")), None)
+            if found is not None:
+                had = " and ".join(NAMES[name] for name in found["representations"]) or "none"
+                told.append(f"{row.row.label} {had} ({found['version']})")
+    lines = [f"Visual representations that each had: {', '.join(told)}."] if told else []
+    if lacking:
+        verb = "reads" if len(lacking) == 1 else "read"
+        lines.append(f"{', '.join(lacking)} {verb} features of pictures, which this data lacks; not run.")
+    return lines
 
 
 def _asked(plan: Plan, table: Table, rows: Sequence[RowResult]) -> list[str]:

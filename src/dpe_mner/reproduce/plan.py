@@ -54,6 +54,7 @@ class RowPlan:
         same_as: Id of the row whose runs are its own by construction.
         reason: Why they are.
         problem: Why it cannot be run here.
+        needs: What this data lack for it; such a row is no failure.
     """
 
     row: Row
@@ -61,6 +62,7 @@ class RowPlan:
     same_as: str | None = None
     reason: str | None = None
     problem: str | None = None
+    needs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ def make_plan(experiment: Experiment, tables: Sequence[Table], wanted: Collectio
             bring = "the posts' own file has captions or tags; for text only, move them to a file of their own"
             rows[row.id] = RowPlan(row, problem=f"{bring} (data.visual_text)")
             continue
+        lacks = _lacks(row, seen)
+        if lacks is not None:
+            rows[row.id] = RowPlan(row, needs=lacks)
+            continue
         reduced, reasons = effective(recipe, seen)
         twin = next(
             (name for name, other in trained.items() if row.baseline is None and same_run(reduced, other)), None
@@ -141,6 +147,15 @@ def make_plan(experiment: Experiment, tables: Sequence[Table], wanted: Collectio
     return Plan(experiment=experiment, tables=list(tables), rows=rows, train=train, valid=valid, vision=vision)
 
 
+def _lacks(row: Row, vision: Vision) -> str | None:
+    """What the data lack for a system of Table 1."""
+    if row.baseline is None:
+        return None
+    from dpe_mner.baselines.systems import SYSTEMS
+
+    return SYSTEMS[row.baseline].lacks(row.baseline, vision.kinds)
+
+
 def _why(recipe: Recipe, base: Recipe, reasons: list[str], lacking: list[str]) -> list[str]:
     """Why a row is another one: by what it sets, by what the data lacks for any row, or because the recipe does so."""
     if same_run(recipe, base):
@@ -152,6 +167,10 @@ def _planned(
     experiment: Experiment, row: Row, seed: int, hashes: dict[str, str], wanted: Collection[str]
 ) -> PlannedRun:
     recipe = experiment.recipe(row, seed)
+    if row.baseline is not None:
+        from dpe_mner.baselines.inputs import as_recipe_reads
+
+        recipe = as_recipe_reads(recipe, row.baseline)
     state = state_of(recipe, hashes, baseline=row.baseline)
     if row.baseline == "bilstm-crf" and state == "finished":
         check_vectors(Path(recipe.output), experiment.glove)

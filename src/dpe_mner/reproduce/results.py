@@ -22,7 +22,7 @@ from dpe_mner.training.folder import METRICS, PREDICTIONS, read_metrics
 
 _TOLERANCE = 0.5  # points of F1 that another machine's rounding may make
 
-Status = Literal["run", "same", "missing", "failed", "elsewhere"]
+Status = Literal["run", "same", "missing", "failed", "needs", "elsewhere"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class RowResult:
     Attributes:
         row: What it is.
         status: ``run``: figures of its own; ``same``: the run of another row by construction; ``missing``, ``failed``;
-            ``elsewhere``: not part of this package.
+            ``needs``: the data lack what it reads; ``elsewhere``: not part of this package.
         remark: Why it has no figures, or which seeds are missing.
         figures: With status ``run``.
         paper: What the paper prints.
@@ -278,6 +278,8 @@ def _own(row: Row, plan: Plan, runs: Mapping[str, list[Run]], p: float | None, f
         return RowResult(row, "elsewhere", "not run here")
     if planned.problem is not None:
         return RowResult(row, "failed", planned.problem)
+    if planned.needs is not None:
+        return RowResult(row, "needs", planned.needs.partition(":")[0])
     if planned.same_as is not None:
         remark = f"same as {planned.same_as}: {planned.reason}"
         return RowResult(row, "same", remark, same_as=planned.same_as)

@@ -41,7 +41,7 @@ def state_of(recipe: Recipe, hashes: dict[str, str], *, baseline: str | None = N
         there = load_recipe(found, written=True)
     except InputError as error:
         raise InputError(f"{error}; it was run by another version: choose another --output") from None
-    differing = differences(there, recipe, baseline=baseline is not None)
+    differing = differences(there, recipe, baseline=baseline)
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
@@ -79,13 +79,13 @@ def check_vectors(folder: Path, glove: Path | None) -> None:
         raise InputError(f"{folder}: was run with {told}; give the same --glove, or choose another --output")
 
 
-def differences(found: Recipe, planned: Recipe, *, baseline: bool = False) -> list[str]:
+def differences(found: Recipe, planned: Recipe, *, baseline: str | None = None) -> list[str]:
     """Keys that make two runs different, e.g. ``training.epochs 4 there, 8 planned``. Names and paths do not.
 
     Args:
         found: Recipe of a run that is there; what its version did not know has its default.
         planned: Recipe of a run to be made.
-        baseline: Whether they are a baseline's, which reads no settings but the encoder's.
+        baseline: The system they train instead of DPE-MNER: of the settings it reads the encoder's and the pictures'.
     """
     old, new = _comparable(found, baseline=baseline), _comparable(planned, baseline=baseline)
     return [
@@ -111,7 +111,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _comparable(recipe: Recipe, *, baseline: bool) -> dict[str, Any]:
+def _comparable(recipe: Recipe, *, baseline: str | None) -> dict[str, Any]:
     values = recipe.model_dump()
     for key in ("name", "output"):
         del values[key]
@@ -123,9 +123,13 @@ def _comparable(recipe: Recipe, *, baseline: bool) -> dict[str, Any]:
     for part, width in (("grid", "coarse_image_size"), ("regions", "fine_image_size")):
         if pictures[part] is not None:
             del values["settings"]["fusion"][width]
-    if baseline:
-        encoder = values["settings"]["encoder"]  # a baseline reads no caption
-        values["settings"] = {"encoder": {k: v for k, v in encoder.items() if not k.startswith("caption_")}}
+    if baseline is not None:
+        from dpe_mner.baselines.systems import SYSTEMS
+
+        encoder, reads = values["settings"]["encoder"], SYSTEMS[baseline].reads
+        if not {"y_ct", "y_ft"} & set(reads):
+            encoder = {k: v for k, v in encoder.items() if not k.startswith("caption_")}
+        values["settings"] = {"encoder": encoder} | ({"pictures": pictures} if reads else {})
     flat = flatten(values)
     return {key: value for key, value in flat.items() if not key.endswith(".fingerprint")}
 
