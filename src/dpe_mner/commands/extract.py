@@ -43,6 +43,10 @@ def extract(
     grounding: Annotated[
         str | None, typer.Option("--grounding", help="Open-vocabulary model that finds the posts' noun phrases.")
     ] = None,
+    general_words: Annotated[
+        str | None,
+        typer.Option("--general-words", help="What --grounding looks for in every picture too, split at commas."),
+    ] = None,
     posts: Annotated[
         Path | None, typer.Option("--posts", help="Posts whose phrases --grounding looks for (JSONL or CoNLL).")
     ] = None,
@@ -75,7 +79,7 @@ def extract(
     own = {
         "grid": grid, "caption": caption, "tags": tags, "regions": regions, "grounding": grounding,
         "crops": crops, "ocr": ocr or None, "pool": pool, "stages": stages or None,
-        "objects": objects,
+        "objects": objects, "general_words": general_words,
     }  # fmt: skip
     settings = _settings(recipe, model, {name: value for name, value in own.items() if value is not None})
     if settings.regions is not None and settings.regions.grounding is not None and posts is None:
@@ -139,6 +143,10 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
         except (OSError, ValueError) as error:
             raise InputError(f"{model}: no checkpoint ({str(error).splitlines()[0]})") from None
         return config.settings.pictures
+    return _settings_of_parts(own)
+
+
+def _settings_of_parts(own: dict[str, Any]) -> PictureSettings:
     from dpe_mner.settings import PictureSettings, parse_section
 
     values: dict[str, Any] = {
@@ -150,7 +158,10 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
         "crops": "crops" in own,
     }
     if any(places.values()):
-        values["regions"] = places | {"pool": own.get("pool")}
+        general = [word.strip() for word in own.get("general_words", "").split(",")] if "general_words" in own else []
+        values["regions"] = places | {"pool": own.get("pool"), "general_words": general}
+    if "general_words" in own and "grounding" not in own:
+        raise InputError("--general-words are looked for by --grounding; name its model")
     for part in ("grid", "regions"):
         if "stages" in own and part in values:
             values[part]["stages"] = True

@@ -18,7 +18,7 @@ from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Detection, Half, Kind
 from dpe_mner.pictures.model_names import with_models
 from dpe_mner.pictures.ocr import TextReader
 from dpe_mner.pictures.opening import Picture
-from dpe_mner.pictures.phrases import noun_phrases
+from dpe_mner.pictures.phrases import Cue, located_phrases
 from dpe_mner.pictures.signature import bare_signature, signature_key
 from dpe_mner.pictures.weights import ProviderError
 from dpe_mner.settings import GridSettings, PictureSettings, RegionSettings
@@ -148,8 +148,15 @@ class PictureReader:
 
     def query(self, text: str | None) -> list[str]:
         """What regions depend on besides picture and settings: the post's noun phrases when they are grounded."""
-        grounded = self.settings.regions is not None and self.settings.regions.grounding is not None
-        return noun_phrases(text) if grounded and text else []
+        return [cue.text for cue in self.cues(text) if cue.span is not None]
+
+    def cues(self, text: str | None) -> list[Cue]:
+        """What grounding looks for in a post's picture: its noun phrases, then the general words; else nothing."""
+        section = self.settings.regions
+        if section is None or section.grounding is None:
+            return []
+        phrases = located_phrases(text) if text else []
+        return [*phrases, *(Cue(word) for word in section.unsaid([cue.text for cue in phrases]))]
 
     def __call__(
         self,
@@ -248,7 +255,8 @@ class PictureReader:
             limit = section.detector.threshold
             places = [d for d in found[section.detector.model][k] if d.score >= limit][: section.count]
         elif section.grounding is not None:
-            places = self._grounding()(image, query)[: min(section.count, section.grounding.count)]
+            cues = [*query, *section.unsaid(query)]
+            places = self._grounding()(image, cues)[: min(section.count, section.grounding.count)]
         else:
             crops = list(crops)[: section.count]
             places = [Detection("", 1.0, (0.0, 0.0, 1.0, 1.0)) for _ in crops]
