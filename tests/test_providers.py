@@ -39,7 +39,8 @@ def vision(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("kind", "blocks", "channels"), [("resnet", 64, 12), ("convnext", 4, 8), ("vit", 16, 16), ("clip", 4, 16)]
+    ("kind", "blocks", "channels"),
+    [("resnet", 64, 12), ("convnext", 4, 8), ("vit", 16, 16), ("clip", 4, 16), ("siglip", 4, 16)],
 )
 def test_any_backbone_gives_its_map(vision, kind, blocks, channels):
     backbone = Backbone(vision(kind))
@@ -419,6 +420,7 @@ def test_wrong_model_kinds_are_one_line(vision):
         ({"grid": {"model": "a"}, "regions": {"crops": True, "detector": {"model": "b"}}}, "exactly one"),
         ({"grid": {"model": "a"}, "regions": {"detector": {"model": "b"}, "general_words": ["c"]}}, "grounding"),
         ({"grid": {"model": "a"}, "regions": {"grounding": {"model": "b"}, "general_words": [" "]}}, "empty word"),
+        ({"grid": {"model": "a", "stages": True, "aligned": True}}, "exclude each other"),
         ({"grid": {"model": "a", "pol": 2}}, "did you mean 'pool'"),
     ],
 )

@@ -324,6 +324,7 @@ def test_the_command(models, folder, tmp_path):
         (["--tags", "nowhere.onnx"], ["nowhere.onnx"]),
         (["--objects", "nowhere.onnx"], ["object count (objects) is left out", "nowhere.onnx"]),
         (["--grid", "x", "--general-words", "person, location"], ["--general-words", "--grounding"]),
+        (["--tags", "nowhere.onnx", "--aligned"], ["--aligned", "--grid"]),
         (["--tags", "nowhere.onnx", "--stages"], ["--stages", "--grid"]),
     ],
 )

@@ -201,7 +201,16 @@ class GridSettings(Section):
         description="maps of the backbone's last four resolutions, each averaged to pool x pool blocks (2 x 2 when "
         "pool is not given), side by side in the channels",
     )
+    aligned: bool = Field(
+        default=False, description="blocks in the space of the words of the model's text tower (CLIP, SigLIP)"
+    )
     fingerprint: str | None = Field(default=None, description="of the weights; set by training")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> GridSettings:
+        if self.stages and self.aligned:
+            raise ValueError("stages and aligned exclude each other: stages have no words")
+        return self
 
 
 class CaptionSettings(Section):

@@ -62,6 +62,9 @@ def extract(
     stages: Annotated[
         bool, typer.Option("--stages", help="y_c and y_f from all stages of the backbone, each of 2 x 2 blocks.")
     ] = False,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="y_c in the space of the words of --grid's text tower (CLIP, SigLIP).")
+    ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Pictures written together.")] = 32,
     workers: Annotated[int | None, typer.Option("--workers", help="Threads that decode.")] = None,
     device: Device = None,
@@ -79,7 +82,7 @@ def extract(
     own = {
         "grid": grid, "caption": caption, "tags": tags, "regions": regions, "grounding": grounding,
         "crops": crops, "ocr": ocr or None, "pool": pool, "stages": stages or None,
-        "objects": objects, "general_words": general_words,
+        "objects": objects, "general_words": general_words, "aligned": aligned or None,
     }  # fmt: skip
     settings = _settings(recipe, model, {name: value for name, value in own.items() if value is not None})
     if settings.regions is not None and settings.regions.grounding is not None and posts is None:
@@ -160,6 +163,10 @@ def _settings_of_parts(own: dict[str, Any]) -> PictureSettings:
     if any(places.values()):
         general = [word.strip() for word in own.get("general_words", "").split(",")] if "general_words" in own else []
         values["regions"] = places | {"pool": own.get("pool"), "general_words": general}
+    if "aligned" in own and "grid" not in own:
+        raise InputError("--aligned says how --grid is made; name its model")
+    if "aligned" in own:
+        values["grid"]["aligned"] = True
     if "general_words" in own and "grounding" not in own:
         raise InputError("--general-words are looked for by --grounding; name its model")
     for part in ("grid", "regions"):

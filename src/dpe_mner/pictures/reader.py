@@ -62,7 +62,9 @@ class PictureReader:
             try:
                 self._problems[kind] = None
                 self._compare(kind, self._made_by(kind))
-                self.stage_channels(kind)  # a backbone without stages is told now, not at the first picture
+                section = self._imaged(kind)
+                if section is not None and (section.stages or getattr(section, "aligned", False)):
+                    self.channels(kind)  # what the backbone cannot give is told now, not at the first picture
             except ProviderError as error:
                 self._problems[kind] = f"{REPRESENTATION[kind]} ({kind}) is left out: {error}"
         return self._problems[kind]
@@ -125,7 +127,10 @@ class PictureReader:
         section = self._imaged(kind)
         if section is None:
             return None
-        return sum(self.stage_channels(kind)) if section.stages else self._backbone_of(kind).channels
+        if section.stages:
+            return sum(self.stage_channels(kind))
+        backbone = self._backbone_of(kind)
+        return backbone.aligned_channels if getattr(section, "aligned", False) else backbone.channels
 
     def stage_channels(self, kind: Kind) -> tuple[int, ...]:
         """Channels of each stage within the features of ``grid`` or ``regions``, finest first.
@@ -145,6 +150,19 @@ class PictureReader:
     def _backbone_of(self, kind: Kind) -> Backbone:
         grid = self.settings.grid
         return self._backbone(grid.model if kind == "grid" and grid is not None else self._region_backbone)
+
+    def encode_words(self, words: Sequence[str]) -> Half:
+        """Words by the text tower of the grid's backbone, to compare with an ``aligned`` grid.
+
+        Returns:
+            *Shape:* (words, projection dim)
+
+        Raises:
+            ProviderError: If there is no grid, or its backbone is not available or has no text tower.
+        """
+        if self.settings.grid is None:
+            raise ProviderError("words are encoded by the grid's backbone; set pictures.grid")
+        return self._backbone_of("grid").encode_words(words)
 
     def query(self, text: str | None) -> list[str]:
         """What regions depend on besides picture and settings: the post's noun phrases when they are grounded."""
@@ -268,7 +286,13 @@ class PictureReader:
     def _blocks(self, name: str, images: Sequence[Image], section: GridSettings | RegionSettings) -> list[Half]:
         """Features of pictures or crops, as a section wants them."""
         backbone = self._backbone(name)
-        make = backbone.stages if section.stages else backbone.maps
+        make = (
+            backbone.stages
+            if section.stages
+            else backbone.aligned
+            if getattr(section, "aligned", False)
+            else backbone.maps
+        )
         return make(images, pool=section.pool)
 
     @property

@@ -12,7 +12,7 @@ from dpe_mner.settings import PictureSettings
 
 _WEIGHT_KEYS = {"model", "backbone", "fingerprint"}  # where weights lie says nothing of what they are
 # Options that stores of before know nothing of: while off they leave no trace, so that those stores still serve.
-_LATER_OPTIONS = {"stages", "general_words"}
+_LATER_OPTIONS = {"stages", "aligned", "general_words"}
 
 
 def bare_signature(settings: PictureSettings, kind: Kind) -> dict[str, Any]:
