@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import POSTS, batch_of
 from helpers import image_features
 
-from dpe_mner.pictures.kinds import Objects
+from dpe_mner.data.words import words_of
+from dpe_mner.pictures.kinds import Objects, PictureParts, Regions
+from dpe_mner.predictor import collate_windows, features_of
 from dpe_mner.representations.post_features import PostFeatures
 from dpe_mner.training.augment import hide_vision
+from dpe_mner.types import Post
 
 COUNTED = [Objects(6, 2000, 1000), None, Objects(0, 10, 10), None]
 
@@ -54,3 +58,57 @@ def test_objects_without_a_grid_are_hidden_too(model):
     gone = (hide_vision(batch, chance=0.5, generator=generator()).objects == -1).all(1)
     assert 0 < gone.sum() < 4
     assert hide_vision(batch, chance=0, generator=generator()) is batch
+
+
+def grounded(*phrases, blocks: int = 2) -> PostFeatures:
+    """Features of regions that answer to these characters of a post."""
+    count = len(phrases)
+    features = np.ones((count, blocks, 6), dtype=np.float16)
+    return features_of(PictureParts(regions=Regions(features, [(0, 0, 1, 1)] * count, ["x"] * count, phrases)))
+
+
+def words_seen(model, post: Post, image: PostFeatures) -> list[list[list[int]]]:
+    windows = model.tokenizer.windows(post, words_of(post))
+    batch = collate_windows(windows, pad_id=model.tokenizer.pad_id, images=[image] * len(windows))
+    assert batch.fine_words.shape[:2] == batch.fine.features.shape[:2]
+    return batch.fine_words.tolist()
+
+
+def test_every_block_has_the_words_of_its_regions_phrase(model):
+    post = Post(text="so Kevin Durant enters #Oracle Arena")
+    (rows,) = words_seen(model, post, grounded((3, 15), None, (24, 36)))
+    assert rows == [[1, 2], [1, 2], [-1, -1], [-1, -1], [5, 6], [5, 6]]
+    given = Post(words=("so", "Kevin", "Durant", "enters", "#Oracle", "Arena"))  # a word that is more than the phrase
+    (rows,) = words_seen(model, given, grounded((3, 15), (24, 36), blocks=1))
+    assert rows == [[1, 2], [4, 5]]
+
+
+def test_words_count_within_the_window(build):
+    model = build(encoder={"window_words": 8, "window_overlap": 2})
+    words = [f"w{k}" for k in range(12)]
+    post = Post(words=words)
+    places = words_of(post)
+    early, across, late = ((places.starts[a], places.ends[b]) for a, b in ((0, 1), (5, 8), (10, 11)))
+    first, second = words_seen(model, post, grounded(early, across, late, blocks=1))
+    (start,) = (w.first for w in model.tokenizer.windows(post, places)[1:])
+    assert first == [[0, 1], [5, 7], [-1, -1]]
+    assert second == [[-1, -1], [max(5 - start, 0), 8 - start], [10 - start, 11 - start]]
+
+
+def test_posts_without_phrases_have_no_words(model):
+    plain = image_features(POSTS, [True] * 4)
+    assert batch_of(model, POSTS, images=plain).fine_words is None
+    mixed = [grounded((0, 5), blocks=3), plain[1], PostFeatures(), plain[3]]
+    words = batch_of(model, POSTS, images=mixed).fine_words
+    assert words[0].tolist() == [[0, 0]] * 3 + [[-1, -1]] * 3  # padded as fine is
+    assert (words[1:] == -1).all()
+    assert features_of(PictureParts(regions=Regions(np.ones((0, 1, 6), np.float16), [], []))).fine is None
+
+
+def test_words_are_hidden_with_their_regions(model):
+    batch = batch_of(model, POSTS, images=[grounded((0, 3))] * 4)
+    hidden = hide_vision(batch, chance=0.5, generator=generator())
+    gone = ~hidden.fine.mask.any(1)
+    assert 0 < gone.sum() < 4
+    assert (hidden.fine_words[gone] == -1).all()
+    assert torch.equal(hidden.fine_words[~gone], batch.fine_words[~gone])

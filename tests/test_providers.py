@@ -15,7 +15,7 @@ from dpe_mner.pictures.backbone import Backbone
 from dpe_mner.pictures.captioner import Captioner
 from dpe_mner.pictures.detectors import GroundingDetector, TransformersDetector, as_detections
 from dpe_mner.pictures.opening import open_picture
-from dpe_mner.pictures.phrases import noun_phrases
+from dpe_mner.pictures.phrases import Cue, located_phrases, noun_phrases, spans_of
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.weights import ProviderError, fingerprint
 from dpe_mner.pictures.yolox import YoloxDetector, suppress
@@ -39,7 +39,8 @@ def vision(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("kind", "blocks", "channels"), [("resnet", 64, 12), ("convnext", 4, 8), ("vit", 16, 16), ("clip", 4, 16)]
+    ("kind", "blocks", "channels"),
+    [("resnet", 64, 12), ("convnext", 4, 8), ("vit", 16, 16), ("clip", 4, 16), ("siglip", 4, 16)],
 )
 def test_any_backbone_gives_its_map(vision, kind, blocks, channels):
     backbone = Backbone(vision(kind))
@@ -224,6 +225,72 @@ def test_noun_phrases_are_runs_of_content_words():
     assert len(noun_phrases(" , ".join(f"thing{k}" for k in range(30)))) == 8
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Kevin  Durant enters the\tOracle Arena with @warriors fans! https://t.co/abc?x=y",
+        "see https://t.co/a, then #NBA Finals and #NBA finals www.x.y Beyonce\u0301 sings",
+        "Besuch in \u4eac\u90fd \U0001f468\u200d\U0001f469\u200d\U0001f467 x\u200dy",
+        "",
+    ],
+)
+def test_phrases_know_their_place_in_the_text(text):
+    phrases = located_phrases(text)
+    assert [phrase.text for phrase in phrases] == noun_phrases(text)
+    assert bool(phrases) == bool(text)
+    for phrase in phrases:
+        start, end = phrase.span
+        assert "".join(text[start:end].split()) == "".join(phrase.text.split())
+        assert text.lower().find(text[start:end].lower()) == start  # where it occurs first
+
+
+CUES = [Cue("Kevin Durant", (0, 12)), Cue("Beyonc\u00e9 Tour", (20, 32)), Cue("NBAFinals", (40, 49)), Cue("person")]
+
+
+@pytest.mark.parametrize(
+    ("label", "span"),
+    [
+        ("Kevin Durant", (0, 12)),
+        ("kevin durant", (0, 12)),  # as an uncased tokenizer gives it back
+        ("durant", (0, 12)),
+        ("beyonce", (20, 32)),
+        ("nbafin", (40, 49)),  # two pieces of a word
+        ("kevin beyonce tour", (20, 32)),  # words of two phrases: the one with most of them
+        ("person", None),  # a general word has no place
+        ("ball", None),
+        ("", None),
+    ],
+)
+def test_a_region_belongs_to_the_phrase_of_its_label(label, span):
+    assert spans_of([label], CUES) == [span]
+
+
+def test_general_words_are_asked_of_every_picture(vision):
+    grounding = {"model": vision("owl"), "threshold": 0.0, "count": 100}
+    regions = {"grounding": grounding, "count": 100, "pool": 1, "general_words": ["Man", "cup"]}
+    reader = PictureReader(settings_of(vision, regions=regions))
+    image = open_picture(picture())
+    (parts,) = reader([image], kinds=["regions"], queries=[reader.query("a red ball")])
+    assert set(parts.regions.labels) <= {"red ball", "Man", "cup"}
+    assert set(parts.regions.labels) & {"Man", "cup"}
+    (alone,) = reader([image], kinds=["regions"])  # a post without a phrase
+    assert alone.regions.labels
+    assert set(alone.regions.labels) <= {"Man", "cup"}
+    assert reader.query("a man and a red ball") == ["man", "red ball"]  # what regions are kept by
+    assert reader.cues("a man") == [Cue("man", (2, 5)), Cue("cup")]  # said by the post: not asked twice
+    assert PictureReader(settings_of(vision)).cues("a man") == []
+
+
+def test_grounded_regions_keep_the_signature_they_had(vision):
+    grounding = {"model": vision("owl")}
+    plain = PictureReader(settings_of(vision, regions={"grounding": grounding}))
+    found = {"detector": None, "grounding": {"threshold": 0.3, "count": 5}, "crops": False, "count": 3, "pool": None}
+    assert plain.signature("regions")["settings"] == found
+    asked = PictureReader(settings_of(vision, regions={"grounding": grounding, "general_words": ["person"]}))
+    assert asked.signature("regions")["settings"] == {**found, "general_words": ["person"]}
+    assert asked.key("regions") != plain.key("regions")
+
+
 def test_fingerprints_follow_weights_not_folders(vision, tmp_path):
     import shutil
 
@@ -351,6 +418,9 @@ def test_wrong_model_kinds_are_one_line(vision):
         ({"regions": {"detector": {"model": "a"}}}, "backbone"),
         ({"grid": {"model": "a"}, "regions": {}}, "exactly one"),
         ({"grid": {"model": "a"}, "regions": {"crops": True, "detector": {"model": "b"}}}, "exactly one"),
+        ({"grid": {"model": "a"}, "regions": {"detector": {"model": "b"}, "general_words": ["c"]}}, "grounding"),
+        ({"grid": {"model": "a"}, "regions": {"grounding": {"model": "b"}, "general_words": [" "]}}, "empty word"),
+        ({"grid": {"model": "a", "stages": True, "aligned": True}}, "exclude each other"),
         ({"grid": {"model": "a", "pol": 2}}, "did you mean 'pool'"),
     ],
 )

@@ -22,7 +22,7 @@ from dpe_mner import InputError
 from dpe_mner.pictures.imports import captions_of, read_crop_index, tags_of
 from dpe_mner.pictures.kinds import Detection, Objects, Regions
 from dpe_mner.pictures.reader import PictureReader
-from dpe_mner.pictures.source import PictureSource
+from dpe_mner.pictures.source import PictureSource, load_part_of
 from dpe_mner.pictures.store import PictureStore, SeenFile
 from dpe_mner.settings import ObjectSettings, PictureSettings
 from dpe_mner.types import Post
@@ -215,7 +215,23 @@ def test_grounded_regions_belong_to_picture_and_phrases(models, folder, tmp_path
     for text, label in (("Kevin Durant", "Kevin Durant"), ("Oracle Arena", "Oracle Arena")):
         (found,) = source([Post(text=text, image=str(folder / name))])
         assert set(found.parts.regions.labels) == {label}
+        assert set(found.parts.regions.phrases) == {(0, 12)}
+    # the same phrases elsewhere in another post: the same regions, other words
+    (moved,) = source([Post(text="at the Oracle Arena", image=str(folder / name))])
+    assert np.array_equal(moved.parts.regions.features, found.parts.regions.features)
+    assert set(moved.parts.regions.phrases) == {(7, 19)}
+    place = source.locate(Post(words=("the", "Oracle", "Arena"), image=str(folder / name)))
+    assert set(load_part_of(store, place, "regions").phrases) == {(4, 16)}
+    assert set(store.regions(place.key, place.parts["regions"]).phrases) == set()
+    (fresh,) = PictureSource(PictureReader(settings))([Post(text="at the Oracle Arena", image=str(folder / name))])
+    assert fresh.parts.regions.phrases == moved.parts.regions.phrases
     store.close()
+
+
+def test_regions_of_a_detector_answer_to_no_phrase(settings, folder):
+    (found,) = PictureSource(PictureReader(settings))([Post(text="a cup", image=str(folder / "copy.png"))])
+    assert len(found.parts.regions.features)
+    assert found.parts.regions.phrases == ()
 
 
 def read_one(job):
@@ -307,6 +323,8 @@ def test_the_command(models, folder, tmp_path):
         (["--grounding", "x", "--grid", "y"], ["--posts"]),
         (["--tags", "nowhere.onnx"], ["nowhere.onnx"]),
         (["--objects", "nowhere.onnx"], ["object count (objects) is left out", "nowhere.onnx"]),
+        (["--grid", "x", "--general-words", "person, location"], ["--general-words", "--grounding"]),
+        (["--tags", "nowhere.onnx", "--aligned"], ["--aligned", "--grid"]),
         (["--tags", "nowhere.onnx", "--stages"], ["--stages", "--grid"]),
     ],
 )

@@ -35,6 +35,9 @@ from transformers import (
     Owlv2ForObjectDetection,
     ResNetConfig,
     ResNetModel,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
     SwinConfig,
     ViTConfig,
     ViTImageProcessor,
@@ -99,10 +102,25 @@ def vit(folder: Path) -> str:
 
 def clip(folder: Path) -> str:
     torch.manual_seed(0)
-    text = {"vocab_size": 50, "max_position_embeddings": 8, **TRANSFORMER}
+    tokenizer = wordpiece_tokenizer(lower=True)
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 8, **TRANSFORMER}
+    text |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
     vision = {"image_size": 64, "patch_size": 32, **TRANSFORMER}
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=SQUARE).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def siglip(folder: Path) -> str:
+    torch.manual_seed(0)
+    tokenizer = wordpiece_tokenizer(lower=True)
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 8, **TRANSFORMER}
+    text |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    vision = {"image_size": 64, "patch_size": 32, **TRANSFORMER}
+    SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+    SiglipImageProcessor(size=SQUARE).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return str(folder)
 
 
@@ -200,7 +218,7 @@ def dino(folder: Path) -> str:
 
 MAKERS = {
     "resnet": resnet, "convnext": convnext, "vit": vit, "clip": clip, "detr": detr, "blip": blip, "owl": owl,
-    "dino": dino, "mobilenet": mobilenet,
+    "dino": dino, "mobilenet": mobilenet, "siglip": siglip,
 }  # fmt: skip
 
 

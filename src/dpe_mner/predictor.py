@@ -106,9 +106,11 @@ class _WindowResult:
 def features_of(parts: PictureParts) -> PostFeatures:
     """What a batch takes of a picture's parts, as tensors; a picture without a region has no y_f."""
     coarse = None if parts.grid is None else torch.from_numpy(parts.grid).float()
-    if parts.regions is None or not len(parts.regions.features):
-        return PostFeatures(coarse, None, parts.objects)
-    return PostFeatures(coarse, torch.from_numpy(parts.regions.features).float().flatten(0, 1), parts.objects)
+    regions = parts.regions
+    if regions is None or not len(regions.features):
+        return PostFeatures(coarse, objects=parts.objects)
+    fine = torch.from_numpy(regions.features).float().flatten(0, 1)
+    return PostFeatures(coarse, fine, parts.objects, regions.phrases)
 
 
 def blocks_of(features: PostFeatures) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ Sections follow the rooms of the package. Defaults are the paper's where the pap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -201,7 +201,16 @@ class GridSettings(Section):
         description="maps of the backbone's last four resolutions, each averaged to pool x pool blocks (2 x 2 when "
         "pool is not given), side by side in the channels",
     )
+    aligned: bool = Field(
+        default=False, description="blocks in the space of the words of the model's text tower (CLIP, SigLIP)"
+    )
     fingerprint: str | None = Field(default=None, description="of the weights; set by training")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> GridSettings:
+        if self.stages and self.aligned:
+            raise ValueError("stages and aligned exclude each other: stages have no words")
+        return self
 
 
 class CaptionSettings(Section):
@@ -238,6 +247,9 @@ class RegionSettings(Section):
     grounding: DetectorSettings | None = Field(
         default=None, description="crops are what this open-vocabulary model finds for the post's noun phrases"
     )
+    general_words: tuple[str, ...] = Field(
+        default=(), description="grounding looks for these in every picture, besides the post's noun phrases"
+    )
     crops: bool = Field(default=False, description="crops are ready-made files named by an index, see extract --crops")
     backbone: str | None = Field(default=None, description="another backbone than the grid's")
     count: int = Field(default=3, ge=1, description="R")
@@ -249,7 +261,16 @@ class RegionSettings(Section):
     def _one_source(self) -> RegionSettings:
         if (self.detector is not None) + (self.grounding is not None) + self.crops != 1:
             raise ValueError("regions come from exactly one of detector, grounding and crops")
+        if self.general_words and self.grounding is None:
+            raise ValueError("general_words are looked for by grounding; set it, or leave them out")
+        if any(not word.strip() for word in self.general_words):
+            raise ValueError("general_words holds an empty word")
         return self
+
+    def unsaid(self, phrases: Collection[str]) -> list[str]:
+        """The general words that are not among a post's phrases."""
+        said = {phrase.casefold() for phrase in phrases}
+        return [word for word in self.general_words if word.casefold() not in said]
 
 
 class OcrSettings(Section):

@@ -43,6 +43,10 @@ def extract(
     grounding: Annotated[
         str | None, typer.Option("--grounding", help="Open-vocabulary model that finds the posts' noun phrases.")
     ] = None,
+    general_words: Annotated[
+        str | None,
+        typer.Option("--general-words", help="What --grounding looks for in every picture too, split at commas."),
+    ] = None,
     posts: Annotated[
         Path | None, typer.Option("--posts", help="Posts whose phrases --grounding looks for (JSONL or CoNLL).")
     ] = None,
@@ -57,6 +61,9 @@ def extract(
     pool: Annotated[int | None, typer.Option("--pool", help="Average regions to this many blocks a side.")] = None,
     stages: Annotated[
         bool, typer.Option("--stages", help="y_c and y_f from all stages of the backbone, each of 2 x 2 blocks.")
+    ] = False,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="y_c in the space of the words of --grid's text tower (CLIP, SigLIP).")
     ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Pictures written together.")] = 32,
     workers: Annotated[int | None, typer.Option("--workers", help="Threads that decode.")] = None,
@@ -75,7 +82,7 @@ def extract(
     own = {
         "grid": grid, "caption": caption, "tags": tags, "regions": regions, "grounding": grounding,
         "crops": crops, "ocr": ocr or None, "pool": pool, "stages": stages or None,
-        "objects": objects,
+        "objects": objects, "general_words": general_words, "aligned": aligned or None,
     }  # fmt: skip
     settings = _settings(recipe, model, {name: value for name, value in own.items() if value is not None})
     if settings.regions is not None and settings.regions.grounding is not None and posts is None:
@@ -139,6 +146,10 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
         except (OSError, ValueError) as error:
             raise InputError(f"{model}: no checkpoint ({str(error).splitlines()[0]})") from None
         return config.settings.pictures
+    return _settings_of_parts(own)
+
+
+def _settings_of_parts(own: dict[str, Any]) -> PictureSettings:
     from dpe_mner.settings import PictureSettings, parse_section
 
     values: dict[str, Any] = {
@@ -150,7 +161,14 @@ def _settings(recipe: Path | None, model: str | None, own: dict[str, Any]) -> Pi
         "crops": "crops" in own,
     }
     if any(places.values()):
-        values["regions"] = places | {"pool": own.get("pool")}
+        general = [word.strip() for word in own.get("general_words", "").split(",")] if "general_words" in own else []
+        values["regions"] = places | {"pool": own.get("pool"), "general_words": general}
+    if "aligned" in own and "grid" not in own:
+        raise InputError("--aligned says how --grid is made; name its model")
+    if "aligned" in own:
+        values["grid"]["aligned"] = True
+    if "general_words" in own and "grounding" not in own:
+        raise InputError("--general-words are looked for by --grounding; name its model")
     for part in ("grid", "regions"):
         if "stages" in own and part in values:
             values[part]["stages"] = True

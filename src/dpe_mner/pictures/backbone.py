@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpe_mner.pictures.aligned import TextTower, into_text_space, no_text_tower
 from dpe_mner.pictures.kinds import Half
 from dpe_mner.pictures.weights import ProviderError, fingerprint, load_part, quiet_transformers
 
@@ -43,8 +44,11 @@ class Backbone:
         processor = load_part("image backbone", name, lambda: AutoImageProcessor.from_pretrained(name))
         model = load_part("image backbone", name, lambda: AutoModel.from_pretrained(name, dtype=torch.float32))
         self.processor: Any = processor
-        vision = getattr(model, "vision_model", model)  # CLIP and SigLIP come with a text tower nobody needs
-        self.model: Any = vision.to(device).eval()
+        # CLIP and SigLIP come with a text tower, which few need: it is loaded again where words are encoded.
+        self.model: Any = getattr(model, "vision_model", model).to(device).eval()
+        projection = getattr(model, "visual_projection", None)
+        self._projection: Any = None if projection is None else projection.to(device).eval()
+        self._has_text_tower = hasattr(model, "get_text_features")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -54,9 +58,7 @@ class Backbone:
     @cached_property
     def channels(self) -> int:
         """Channels of the map."""
-        from dpe_mner.pictures.opening import pillow
-
-        return int(self.maps([pillow().new("RGB", (64, 64))])[0].shape[-1])
+        return int(self.maps([_blank()])[0].shape[-1])
 
     def pixels(self, images: Sequence[Image]) -> Tensor:
         """Preprocessed pictures. *Shape:* (n, 3, H, W)."""
@@ -71,11 +73,18 @@ class Backbone:
         Raises:
             ProviderError: If the model has no stages.
         """
-        from dpe_mner.pictures.opening import pillow
-
         with torch.inference_mode():
-            stages = self.forward_stages(self.pixels([pillow().new("RGB", (64, 64))]))
+            stages = self.forward_stages(self.pixels([_blank()]))
         return tuple(int(stage.shape[1]) for stage in stages)
+
+    @cached_property
+    def aligned_channels(self) -> int:
+        """Width of the space that patches and words share.
+
+        Raises:
+            ProviderError: If the model has no text tower.
+        """
+        return int(self.aligned([_blank()])[0].shape[-1])
 
     def maps(self, images: Sequence[Image], *, pool: int | None = None) -> list[Half]:
         """Blocks of each picture, in half precision.
@@ -87,14 +96,45 @@ class Backbone:
         Returns:
             One array a picture. *Shape:* (G, channels)
         """
+        return self._blocks(images, lambda pixels: _pooled(self.forward(pixels), pool))
 
-        def blocks(pixels: Tensor) -> Tensor:
-            maps = self.forward(pixels)
-            if pool is not None and pool < max(maps.shape[-2:]):
-                maps = torch.nn.functional.adaptive_avg_pool2d(maps, pool)
-            return maps.flatten(2).transpose(1, 2)
+    def aligned(self, images: Sequence[Image], *, pool: int | None = None) -> list[Half]:
+        """Blocks of each picture in the space of the model's text tower, not normed, in half precision.
 
-        return self._blocks(images, blocks)
+        Args:
+            images: RGB.
+            pool: Average to pool x pool blocks.
+
+        Returns:
+            One array a picture. *Shape:* (G, projection dim)
+
+        Raises:
+            ProviderError: If the model has no text tower.
+        """
+        return self._blocks(images, lambda pixels: _pooled(self.forward_aligned(pixels), pool))
+
+    def encode_words(self, words: Sequence[str]) -> Half:
+        """Words or phrases in the space of :meth:`aligned`, not normed, in half precision.
+
+        Args:
+            words: Any; each gives one vector.
+
+        Returns:
+            *Shape:* (words, projection dim)
+
+        Raises:
+            ProviderError: If the model has no text tower, or its tokenizer is missing.
+        """
+        return self._text_tower(words)
+
+    @cached_property
+    def _text_tower(self) -> TextTower:
+        self._check_text_tower()
+        return TextTower(self.name, device=self.device)
+
+    def _check_text_tower(self) -> None:
+        if not self._has_text_tower:
+            raise ProviderError(no_text_tower(self.name, self.model))
 
     def stages(self, images: Sequence[Image], *, pool: int | None = None) -> list[Half]:
         """All stages of each picture side by side, in half precision.
@@ -150,6 +190,22 @@ class Backbone:
             )
         return states[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))
 
+    def forward_aligned(self, pixels: Tensor) -> Tensor:
+        """The map in the space of the text tower. *Shape:* (n, projection dim, rows, columns).
+
+        Raises:
+            ProviderError: If the model has no text tower.
+        """
+        self._check_text_tower()
+        maps = self.forward(pixels)
+        states = into_text_space(self.model, self._projection, maps.flatten(2).transpose(1, 2))
+        if states is None:
+            raise ProviderError(
+                f"image backbone {self.name!r}: a {type(self.model).__name__} does not bring patches to its words; "
+                "take a CLIP or SigLIP model, or leave 'aligned' out"
+            )
+        return states.transpose(1, 2).unflatten(2, maps.shape[-2:])
+
     def forward_stages(self, pixels: Tensor) -> list[Tensor]:
         """The last map at each of the last resolutions, finest first; the last of all is what ``forward`` gives.
 
@@ -169,3 +225,17 @@ class Backbone:
                 "one, e.g. ResNet or ConvNeXt, or leave 'stages' out"
             )
         return stages
+
+
+def _pooled(maps: Tensor, pool: int | None) -> Tensor:
+    """Blocks of a map, averaged to pool x pool. *Shapes:* (n, channels, rows, columns) to (n, G, channels)."""
+    if pool is not None and pool < max(maps.shape[-2:]):
+        maps = torch.nn.functional.adaptive_avg_pool2d(maps, pool)
+    return maps.flatten(2).transpose(1, 2)
+
+
+def _blank() -> Image:
+    from dpe_mner.pictures.opening import pillow
+
+    image: Image = pillow().new("RGB", (64, 64))
+    return image

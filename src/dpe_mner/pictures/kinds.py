@@ -19,6 +19,7 @@ REPRESENTATION: dict[Kind, str] = {
 }  # fmt: skip
 
 Half = NDArray[np.float16]
+Span = tuple[int, int]  # characters [start, end) of a post's text
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
 
 
@@ -39,11 +40,14 @@ class Regions:
         features: In half precision, as they are stored. *Shape:* (R, blocks, channels)
         boxes: Where the R regions lie.
         labels: What the detector or grounding called them.
+        phrases: Of grounded regions, where the post's text has the phrase that each answers to, or None; empty where
+            no post was asked for. A store does not hold them: equal phrases may stand elsewhere in another post.
     """
 
     features: Half
     boxes: Sequence[Box]
     labels: Sequence[str]
+    phrases: Sequence[Span | None] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Detection, Half, Kind
 from dpe_mner.pictures.model_names import with_models
 from dpe_mner.pictures.ocr import TextReader
 from dpe_mner.pictures.opening import Picture
-from dpe_mner.pictures.phrases import noun_phrases
+from dpe_mner.pictures.phrases import Cue, located_phrases
 from dpe_mner.pictures.signature import bare_signature, signature_key
 from dpe_mner.pictures.weights import ProviderError
 from dpe_mner.settings import GridSettings, PictureSettings, RegionSettings
@@ -62,7 +62,9 @@ class PictureReader:
             try:
                 self._problems[kind] = None
                 self._compare(kind, self._made_by(kind))
-                self.stage_channels(kind)  # a backbone without stages is told now, not at the first picture
+                section = self._imaged(kind)
+                if section is not None and (section.stages or getattr(section, "aligned", False)):
+                    self.channels(kind)  # what the backbone cannot give is told now, not at the first picture
             except ProviderError as error:
                 self._problems[kind] = f"{REPRESENTATION[kind]} ({kind}) is left out: {error}"
         return self._problems[kind]
@@ -125,7 +127,10 @@ class PictureReader:
         section = self._imaged(kind)
         if section is None:
             return None
-        return sum(self.stage_channels(kind)) if section.stages else self._backbone_of(kind).channels
+        if section.stages:
+            return sum(self.stage_channels(kind))
+        backbone = self._backbone_of(kind)
+        return backbone.aligned_channels if getattr(section, "aligned", False) else backbone.channels
 
     def stage_channels(self, kind: Kind) -> tuple[int, ...]:
         """Channels of each stage within the features of ``grid`` or ``regions``, finest first.
@@ -146,10 +151,30 @@ class PictureReader:
         grid = self.settings.grid
         return self._backbone(grid.model if kind == "grid" and grid is not None else self._region_backbone)
 
+    def encode_words(self, words: Sequence[str]) -> Half:
+        """Words by the text tower of the grid's backbone, to compare with an ``aligned`` grid.
+
+        Returns:
+            *Shape:* (words, projection dim)
+
+        Raises:
+            ProviderError: If there is no grid, or its backbone is not available or has no text tower.
+        """
+        if self.settings.grid is None:
+            raise ProviderError("words are encoded by the grid's backbone; set pictures.grid")
+        return self._backbone_of("grid").encode_words(words)
+
     def query(self, text: str | None) -> list[str]:
         """What regions depend on besides picture and settings: the post's noun phrases when they are grounded."""
-        grounded = self.settings.regions is not None and self.settings.regions.grounding is not None
-        return noun_phrases(text) if grounded and text else []
+        return [cue.text for cue in self.cues(text) if cue.span is not None]
+
+    def cues(self, text: str | None) -> list[Cue]:
+        """What grounding looks for in a post's picture: its noun phrases, then the general words; else nothing."""
+        section = self.settings.regions
+        if section is None or section.grounding is None:
+            return []
+        phrases = located_phrases(text) if text else []
+        return [*phrases, *(Cue(word) for word in section.unsaid([cue.text for cue in phrases]))]
 
     def __call__(
         self,
@@ -248,7 +273,8 @@ class PictureReader:
             limit = section.detector.threshold
             places = [d for d in found[section.detector.model][k] if d.score >= limit][: section.count]
         elif section.grounding is not None:
-            places = self._grounding()(image, query)[: min(section.count, section.grounding.count)]
+            cues = [*query, *section.unsaid(query)]
+            places = self._grounding()(image, cues)[: min(section.count, section.grounding.count)]
         else:
             crops = list(crops)[: section.count]
             places = [Detection("", 1.0, (0.0, 0.0, 1.0, 1.0)) for _ in crops]
@@ -260,7 +286,13 @@ class PictureReader:
     def _blocks(self, name: str, images: Sequence[Image], section: GridSettings | RegionSettings) -> list[Half]:
         """Features of pictures or crops, as a section wants them."""
         backbone = self._backbone(name)
-        make = backbone.stages if section.stages else backbone.maps
+        make = (
+            backbone.stages
+            if section.stages
+            else backbone.aligned
+            if getattr(section, "aligned", False)
+            else backbone.maps
+        )
         return make(images, pool=section.pool)
 
     @property

@@ -12,12 +12,12 @@ from dpe_mner.settings import PictureSettings
 
 _WEIGHT_KEYS = {"model", "backbone", "fingerprint"}  # where weights lie says nothing of what they are
 # Options that stores of before know nothing of: while off they leave no trace, so that those stores still serve.
-_LATER_OPTIONS = {"stages"}
+_LATER_OPTIONS = {"stages", "aligned", "general_words"}
 
 
 def bare_signature(settings: PictureSettings, kind: Kind) -> dict[str, Any]:
     """What a part depends on besides picture and weights."""
-    section = getattr(settings, kind).model_dump()
+    section = getattr(settings, kind).model_dump(mode="json")  # as a store gives it back: no tuples
     kept = {key: value for key, value in section.items() if value or key not in _LATER_OPTIONS}
     return {"kind": kind, "longest_side": settings.longest_side, "settings": _without(kept, _WEIGHT_KEYS)}
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from dpe_mner.data.addresses import address_kind
 from dpe_mner.data.joining import picture_names
-from dpe_mner.pictures.kinds import Kind, PictureParts
+from dpe_mner.pictures.kinds import Kind, PictureParts, Regions
 from dpe_mner.pictures.opening import Picture, PictureError, content_key, open_picture, picture_name, read_bytes
+from dpe_mner.pictures.phrases import Cue, spans_of
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.store import PictureStore, region_part
 from dpe_mner.pictures.weights import ProviderError
@@ -32,10 +33,11 @@ class Illustrated:
 
 @dataclass(frozen=True)
 class StoredPicture:
-    """Where a post's stored parts lie: key of the picture, part key of each kind."""
+    """Where a post's stored parts lie: key of the picture, part key of each kind, and what its regions are for."""
 
     key: str
     parts: dict[Kind, str]
+    cues: Sequence[Cue] = ()
 
 
 class PictureSource:
@@ -96,6 +98,8 @@ class PictureSource:
         )
         for (k, _), new in zip(opened, made, strict=True):
             filled = {kind: getattr(new, kind) for kind in kinds}
+            if filled.get("regions") is not None:
+                filled["regions"] = _with_phrases(filled["regions"], self.reader.cues(post_text(posts[k])))
             found[k] = replace(found[k], **filled, warnings=new.warnings)
 
     def _open(self, post: Post) -> Picture:
@@ -114,7 +118,7 @@ class PictureSource:
             except ProviderError:
                 continue
             found[kind] = region_part(part, self.reader.query(post_text(post))) if kind == "regions" else part
-        return StoredPicture(key, found)
+        return StoredPicture(key, found, self.reader.cues(post_text(post)))
 
     def _key(self, post: Post) -> str | None:
         if self.store is None or post.image is None:
@@ -156,12 +160,18 @@ def load_part_of(store: PictureStore, place: StoredPicture, kind: Kind) -> objec
     if kind == "grid":
         return store.features(place.key, part)
     if kind == "regions":
-        return store.regions(place.key, part)
+        regions = store.regions(place.key, part)
+        return None if regions is None else _with_phrases(regions, place.cues)
     if kind == "tags":
         return store.tags(place.key, part)
     if kind == "objects":
         return store.objects(place.key, part)
     return store.text(place.key, part)
+
+
+def _with_phrases(regions: Regions, cues: Sequence[Cue]) -> Regions:
+    """Regions with the places of their phrases in one post's text."""
+    return replace(regions, phrases=spans_of(regions.labels, cues)) if cues else regions
 
 
 def needed(kind: Kind, post: Post) -> bool:

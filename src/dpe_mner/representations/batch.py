@@ -77,6 +77,8 @@ class Batch:
         fine: y_f, or None.
         objects: Objects in the picture, and objects per million of its pixels; -1 where unknown. None: nobody has
             any. *Shape:* (B, 2)
+        fine_words: First and last word of the phrase that each row of ``fine`` answers to, -1 where it has none or it
+            lies outside the window. None: nobody has any. *Shape:* (B, L, 2)
         convention: Number of each post's annotation convention; None is the default for all. *Shape:* (B,)
         gold: Gold entities while training.
     """
@@ -90,6 +92,7 @@ class Batch:
     coarse: ImageFeatures | None = None
     fine: ImageFeatures | None = None
     objects: Tensor | None = None
+    fine_words: Tensor | None = None
     convention: Tensor | None = None
     gold: GoldSpans | None = None
 

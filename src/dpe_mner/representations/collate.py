@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from dpe_mner.pictures.kinds import Span
 from dpe_mner.representations.batch import Batch, GoldSpans, ImageFeatures, PieceBatch
 from dpe_mner.representations.padding import padded, round_up
 from dpe_mner.representations.post_features import PostFeatures
@@ -57,6 +59,7 @@ def collate(
         coarse=_features([image.coarse for image in images]),
         fine=_features([image.fine for image in images]),
         objects=_objects(images),
+        fine_words=_fine_words(windows, images),
         convention=torch.tensor([w.convention for w in windows]),
         gold=None if gold is None else _gold(gold, lengths, M),
     )
@@ -89,6 +92,28 @@ def _objects(images: Sequence[PostFeatures]) -> Tensor | None:
         return None
     counted = [image.objects for image in images]
     return torch.tensor([(-1.0, -1.0) if o is None else (float(o.count), o.density) for o in counted])
+
+
+def _fine_words(windows: Sequence[Window], images: Sequence[PostFeatures]) -> Tensor | None:
+    """Every block of a region has the words of the region's phrase."""
+    longest = max((len(image.fine) for image in images if image.fine is not None), default=0)
+    if not longest or not any(image.phrases for image in images):
+        return None
+    words = torch.full((len(windows), longest, 2), -1, dtype=torch.long)
+    for row, (window, image) in enumerate(zip(windows, images, strict=True)):
+        if image.fine is None or not image.phrases:
+            continue
+        blocks = len(image.fine) // len(image.phrases)
+        for region, phrase in enumerate(image.phrases):
+            if phrase is not None and (found := _words_in(window, phrase)) is not None:
+                words[row, region * blocks : (region + 1) * blocks] = torch.tensor(found)
+    return words
+
+
+def _words_in(window: Window, span: Span) -> tuple[int, int] | None:
+    """First and last word of a window that characters of the post belong to."""
+    first, last = bisect_right(window.ends, span[0]), bisect_left(window.starts, span[1]) - 1
+    return (first, last) if first <= last else None
 
 
 def _gold(gold: Sequence[Sequence[GoldSpan]], lengths: Tensor, M: int) -> GoldSpans:

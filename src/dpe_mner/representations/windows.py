@@ -41,6 +41,8 @@ class Window:
         caption: Pieces of the caption, or None.
         tags: Pieces of the tags, or None.
         convention: Number of the annotation convention to answer by.
+        starts: First character of each word in the post's text.
+        ends: Character after the last of each.
     """
 
     post: int
@@ -52,6 +54,8 @@ class Window:
     caption: Pieces | None
     tags: Pieces | None
     convention: int = 0
+    starts: Sequence[int] = ()
+    ends: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ class WindowTokenizer:
                     caption=caption,
                     tags=tags,
                     convention=convention,
+                    starts=words.starts[start:end],
+                    ends=words.ends[start:end],
                 )
             )
         return result

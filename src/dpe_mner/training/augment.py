@@ -23,7 +23,7 @@ def hide_pieces(batch: Batch, *, chance: float, mask_id: int | None, generator: 
 def hide_vision(batch: Batch, *, chance: float, generator: torch.Generator) -> Batch:
     """Modality dropout: each of the four visual representations goes missing for some posts, by itself.
 
-    The number of objects belongs to the whole picture, and goes with y_c.
+    The number of objects belongs to the whole picture, and goes with y_c; the words of regions go with y_f.
     """
     if chance == 0:
         return batch
@@ -42,4 +42,6 @@ def hide_vision(batch: Batch, *, chance: float, generator: torch.Generator) -> B
     if batch.objects is not None:
         shown = kept["coarse"] if "coarse" in kept else keep()
         changed["objects"] = torch.where(shown, batch.objects, -1.0)
+    if batch.fine_words is not None and "fine" in kept:
+        changed["fine_words"] = torch.where(kept["fine"][..., None], batch.fine_words, -1)
     return replace(batch, **changed)
