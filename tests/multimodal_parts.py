@@ -76,6 +76,6 @@ def with_pictures(batch: Batch, there, *, numbers) -> Batch:
         batch,
         coarse=ImageFeatures(coarse, mask.expand(-1, GRID)),
         fine=ImageFeatures(fine, mask.expand(-1, REGIONS * BLOCKS)),
-        **({"fine_words": words} if hasattr(batch, "fine_words") else {}),
+        fine_words=words,
         objects=torch.where(mask, counts, -1.0),
     )

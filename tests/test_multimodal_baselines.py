@@ -64,7 +64,7 @@ def test_a_picture_changes_the_answer_when_nothing_else_differs(encoders, kind, 
     if {"y_c", "y_f"} & set(reads) and kind != "cat-mner":
         other = with_pictures(own, torch.tensor([True]), numbers=[77])
         assert not torch.equal(what_it_sees(built, other), seen)
-        without = replace(own, coarse=None, fine=None, objects=None)
+        without = replace(own, coarse=None, fine=None, fine_words=None, objects=None)
         assert not torch.equal(what_it_sees(built, without), seen)
     for name, changed in (("y_ct", replace(post, caption="a red car")), ("y_ft", replace(post, tags=("dog",)))):
         differs = not torch.equal(what_it_sees(built, batch_for(built, [changed], gold=True)), seen)

@@ -110,7 +110,12 @@ def test_tables_say_what_they_are_not(written):
     assert "partial" in grid.title
     assert next(line for line in values["rows"] if line["row"] == "bert-crf")["remark"] == "no CRF|here"
     assert "BiLSTM-CRF starts from random weights, so it has 5 times the epochs, 10." in values["notes"]
-    assert not any("HVPNet" in line.cells[0] for line in grid.lines)  # shown on demand
+    by_label = {line.cells[0]: line.cells for line in grid.lines if not line.heading}
+    assert by_label["HVPNet"][-1] == "needs pictures"  # and no number without a meaning
+    assert set(by_label["HVPNet"][1:-1]) <= {"", "-"}
+    assert {"GPT-4, paper", "ChatGPT, paper"} <= set(by_label)
+    notes = " ".join(values["notes"])
+    assert "AdaCoAtt, UMT, FMIT, HVPNet, DebiasCL read features of pictures, which this data lacks" in notes
 
 
 def test_one_seed_has_no_spread(plan_for):

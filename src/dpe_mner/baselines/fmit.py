@@ -76,7 +76,7 @@ class Fmit(MultimodalBaseline):
             return tags, general
         fine = image_blocks(batch, batch.fine, self.channels)
         mean, there = region_means(fine, self.fine_blocks)
-        words = getattr(batch, "fine_words", None)
+        words = batch.fine_words
         if words is None:
             where = whole.expand(-1, there.shape[1], -1)
         else:

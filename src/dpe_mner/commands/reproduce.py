@@ -56,7 +56,7 @@ def reproduce(
     glove: Annotated[Path | None, typer.Option("--glove", help="Word vectors for bilstm-crf.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Folder of all runs and tables.")] = Path("runs/reproduce"),
     all_rows: Annotated[
-        bool, typer.Option("--all-rows", help="Show systems too of which there are the paper's figures only.")
+        bool, typer.Option("--all-rows", hidden=True, help="Every row is shown; kept for older scripts.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and the time it takes; train nothing.")
@@ -109,11 +109,11 @@ def reproduce(
         )
     except KeyboardInterrupt as stopped:
         raise Stopped("stopped; the same command goes on from here", getattr(stopped, "status", 130)) from None
-    unread = _write_tables(plan, failures, all_rows=all_rows, quiet=quiet)
+    unread = _write_tables(plan, failures, quiet=quiet)
     _finish(plan, failures, unread)
 
 
-def _write_tables(plan: Plan, failures: list[Failure], *, all_rows: bool, quiet: bool) -> dict[str, str]:
+def _write_tables(plan: Plan, failures: list[Failure], *, quiet: bool) -> dict[str, str]:
     """Show and write all tables. Returns which runs could not be scored, and why."""
     from dpe_mner.reproduce.notes import notes_of
     from dpe_mner.reproduce.render import as_dict, make_grid, write_table
@@ -133,7 +133,7 @@ def _write_tables(plan: Plan, failures: list[Failure], *, all_rows: bool, quiet:
         )
         for table in plan.tables
     ]
-    grids = [make_grid(result, all_rows=all_rows) for result in results]
+    grids = [make_grid(result) for result in results]
     folder = plan.experiment.folder / "tables"
     _show_tables(grids, results)
     try:

@@ -42,20 +42,17 @@ class Grid:
     spare: tuple[str, ...] = ()
 
 
-def make_grid(result: TableResult, *, all_rows: bool = False) -> Grid:
+def make_grid(result: TableResult) -> Grid:
     """Lay a table out.
 
     Args:
         result: The table.
-        all_rows: Show systems of which there are the paper's figures only.
     """
     layout = _detailed if result.table.detailed else _overall
     header, cells = layout(result)
     lines: list[Line] = []
     group = ""
     for row in result.rows:
-        if row.status == "elsewhere" and not all_rows:
-            continue
         if row.row.group != group:
             group = row.row.group
             lines.append(Line((group,), heading=True))
