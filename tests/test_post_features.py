@@ -7,14 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import POSTS, batch_of
+from conftest import LABELS, POSTS, batch_of
 from helpers import image_features
 
 from dpe_mner.data.words import words_of
 from dpe_mner.pictures.kinds import Objects, PictureParts, Regions
+from dpe_mner.pictures.reader import PictureReader
+from dpe_mner.pictures.source import PictureSource
+from dpe_mner.pictures.store import PictureStore, SeenFile, region_part
 from dpe_mner.predictor import collate_windows, features_of
 from dpe_mner.representations.post_features import PostFeatures
+from dpe_mner.settings import PictureSettings
 from dpe_mner.training.augment import hide_vision
+from dpe_mner.training.examples import ExampleCollator, make_examples
 from dpe_mner.types import Post
 
 COUNTED = [Objects(6, 2000, 1000), None, Objects(0, 10, 10), None]
@@ -112,3 +117,24 @@ def test_words_are_hidden_with_their_regions(model):
     assert 0 < gone.sum() < 4
     assert (hidden.fine_words[gone] == -1).all()
     assert torch.equal(hidden.fine_words[~gone], batch.fine_words[~gone])
+
+
+def test_training_reads_counts_and_words_from_a_store(model, tmp_path):
+    pytest.importorskip("lmdb")
+    grounding = {"grounding": {"model": "/gone"}, "backbone": "/gone", "fingerprint": "f", "pool": 1}
+    settings = {"regions": grounding, "objects": {"model": "/gone", "fingerprint": "f"}}
+    reader = PictureReader(PictureSettings.model_validate(settings))  # nothing is loaded: the store is enough
+    posts = [
+        Post(text=text, image="a.jpg", entities=()) for text in ("Oracle Arena", "in the Oracle Arena", "so be it")
+    ]
+    found = Regions(np.ones((2, 1, 6), np.float16), [(0, 0, 1, 1)] * 2, ["oracle arena", "cup"])
+    store = PictureStore(tmp_path / "s", write=True)
+    part = region_part(reader.key("regions"), reader.query(posts[0].text))
+    parts = [("k", part, "regions", found), ("k", reader.key("objects"), "objects", Objects(3, 1000, 500))]
+    store.add(parts, [("a.jpg", SeenFile(1, 1, "k"))])
+    examples = make_examples(posts, model.tokenizer, LABELS, PictureSource(reader, store=store))
+    batch = ExampleCollator(pad_id=model.tokenizer.pad_id, store=store)(examples)["batch"]
+    store.close()
+    assert batch.objects.tolist() == [[3, 6]] * 3
+    assert batch.fine.mask.tolist() == [[True, True], [True, True], [False, False]]  # kept by phrases: one has none
+    assert batch.fine_words.tolist() == [[[0, 1], [-1, -1]], [[2, 3], [-1, -1]], [[-1, -1], [-1, -1]]]
