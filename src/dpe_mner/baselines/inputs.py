@@ -49,6 +49,8 @@ def as_recipe_reads(recipe: Recipe, kind: str) -> Recipe:
     """The recipe without the data that a system does not read, so that it need not be there."""
     reads = SYSTEMS[kind].reads
     pictures = recipe.settings.pictures.model_dump()
+    if pictures["regions"] is not None and pictures["grid"] is not None:  # regions go through the grid's backbone
+        pictures["regions"]["backbone"] = pictures["regions"]["backbone"] or pictures["grid"]["model"]
     for part in KINDS:
         wanted = kind in _COUNTS if part == "objects" else REPRESENTATION[part] in reads
         if not wanted:
@@ -93,7 +95,7 @@ def prepare_inputs(
     given = {REPRESENTATION[part] for part in asked if part != "objects"} | {name for name in own if own[name]}
     lacking = system.lacks(kind, given)
     if lacking is not None:
-        raise InputError(f"{recipe.name}: {lacking}; see docs/baselines.md")
+        raise InputError(f"{recipe.name}: {lacking}; docs/baselines.md says what each reads")
     found = tuple(name for name in NAMES if name in given and name in system.reads)
     if not asked:
         return Inputs(found)

@@ -72,7 +72,7 @@ def _stretch(
     model, tokenizer = baseline.model, baseline.tokenizer
     device = next(model.parameters()).device
     words, images = [words_of(post) for post in posts], [features_of(part) for part in parts]
-    seen = any(part != PictureParts() for part in parts)
+    seen = pictures is not None
 
     def compute(windows: list[Window]) -> Sequence[list[tuple[int, int, int, float]]]:
         own = [images[window.post] for window in windows] if seen else None

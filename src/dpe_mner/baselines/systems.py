@@ -22,7 +22,12 @@ from dpe_mner.baselines.visualpt_moe import VisualPtMoe
 from dpe_mner.errors import InputError, nearest
 
 NAMES = {"y_c": "image features", "y_f": "image regions", "y_ct": "captions", "y_ft": "object tags"}
-_PICTURES = frozenset({"y_c", "y_f"})
+_FROM = {
+    "y_c": "data.images by settings.pictures.grid",
+    "y_f": "data.images by settings.pictures.regions",
+    "y_ct": "data.visual_text",
+    "y_ft": "data.visual_text",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +55,9 @@ class System:
         """
         if not self.needs or set(self.needs) & set(given):
             return None
-        wanted = " or ".join(f"{NAMES[name]} ({name})" for name in self.needs)
-        have = ", ".join(NAMES[name] for name in NAMES if name in given) or "none"
-        what = "pictures" if set(self.needs) <= _PICTURES else "pictures, captions or tags"
-        return f"needs {what}: {kind} reads {wanted}, and this data has {have}"
+        wanted = " or ".join(f"{NAMES[name]} ({name}, from {_FROM[name]})" for name in self.needs)
+        what = "pictures" if not set(self.needs) & {"y_ct", "y_ft"} else "pictures, captions or tags"
+        return f"needs {what}: {kind} reads {wanted}"
 
 
 def _bilstm(parts: Parts) -> Baseline:
