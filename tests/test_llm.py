@@ -8,6 +8,8 @@ import io
 import json
 import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -441,6 +443,24 @@ def test_ctrl_c_keeps_what_is_done(server, data, tmp_path, monkeypatch, caplog):
     gc.collect()  # of a task whose exception nobody took it is told when the task goes
     assert [record for record in caplog.records if record.name == "asyncio"] == []  # nor in a log, for a fault of ours
     assert len(list((tmp_path / "run" / "answers").rglob("*.json"))) in (2, 3)
+
+
+# What has to be installed
+
+
+@pytest.mark.parametrize("missing", [["torch", "transformers", "scipy", "yaml", "sklearn"], ["openai"]])
+def test_it_needs_the_openai_package_and_none_of_the_heavy_ones(server, data, tmp_path, missing):
+    without = f"import sys\nfor name in {missing!r}: sys.modules[name] = None\n"
+    script = f"{without}from dpe_mner.commands.main import main\nmain()"
+    given = ["baseline", "llm", data, "--model", "tiny", "--base-url", server.url, "--output", tmp_path / "run"]
+    done = subprocess.run([sys.executable, "-c", script, *map(str, given)], capture_output=True, text=True, timeout=60)
+    if "openai" in missing:
+        assert done.returncode == 2
+        assert "pip install 'dpe-mner[llm]'" in done.stderr
+        assert done.stderr.count("\n") == 1
+    else:
+        assert done.returncode == 0, done.stderr
+        assert metrics_in(tmp_path / "run")["f1"] == 100
 
 
 # Wrong usage
