@@ -17,7 +17,7 @@ from dataclasses import replace
 import pytest
 from conftest import POSTS, conll, jsonl
 from helpers import assert_refused, run
-from llm_server import answer, cut, damaged, late, listing, serving, status
+from llm_server import answer, cut, damaged, dripping, late, listing, serving, status
 from PIL import Image
 
 from dpe_mner import InputError
@@ -240,13 +240,21 @@ def test_captions_are_shown_where_there_are_any(server, data, write, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fault", [status(500), status(503), status(408), cut, damaged, answer("x") | {"choices": []}, late(0.5)]
+    "fault",
+    [status(500), status(503), status(408), cut, damaged, answer("x") | {"choices": []}, [], late(0.5)],
 )
 def test_a_fault_that_passes_is_tried_again(server, tmp_path, fault):
     server.script = [fault]
     result = ask(server, tmp_path, timeout=0.25, posts=POSTS[:1])
     assert found(result) == [list(GOLD[words_of(POSTS[0]).text])]
     assert (result.counts.requests, result.counts.retries, result.counts.answers) == (2, 1, 1)
+
+
+def test_the_time_limit_is_of_the_whole_answer(server, tmp_path):
+    server.script = [dripping(3.0)]
+    started = time.monotonic()
+    assert ask(server, tmp_path, timeout=0.25, posts=POSTS[:1]).counts.retries == 1
+    assert time.monotonic() - started < 2
 
 
 def test_retry_after_is_kept_to_by_all(server, tmp_path):
@@ -415,8 +423,16 @@ def test_a_limit_of_tokens_stops_too(server, data, tmp_path):
     assert "3 of 4 posts" in error
 
 
-def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(server, tmp_path):
-    server.usual = lambda text: answer({"entities": []}, usage=None)
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": None, "completion_tokens": "many"}])
+def test_odd_numbers_of_tokens_are_none(server, tmp_path, usage):
+    server.usual = lambda text: answer({"entities": []}, usage=usage)
+    result = ask(server, tmp_path)
+    assert (result.counts.answers, result.used.tokens) == (4, 0)
+
+
+@pytest.mark.parametrize("usage", [None, {}])
+def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(server, tmp_path, usage):
+    server.usual = lambda text: answer({"entities": []}, usage=usage)
     with pytest.raises(InputError, match="no number of tokens"):
         ask(server, tmp_path, limits=Limits(tokens=1000))
     assert ask(server, tmp_path).counts.answers == 4
@@ -485,6 +501,7 @@ def test_it_needs_the_openai_package_and_none_of_the_heavy_ones(server, data, tm
         (["--shots", "1", "--examples", "bare.jsonl"], ["bare.jsonl:1", "no labels"]),
         (["--concurrency", "0"], ["--concurrency"]),
         (["--output", "valid.txt"], ["is a file"]),
+        (["--cache", "valid.txt"], ["valid.txt", "cannot be kept"]),
     ],
 )
 def test_wrong_usage_is_one_line_and_asks_nothing(server, data, write, tmp_path, arguments, words):

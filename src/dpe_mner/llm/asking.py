@@ -111,6 +111,7 @@ class Asker:
         Raises:
             InputError: If an answer cannot be kept, or what ``make`` raises.
         """
+        self.cache.prepare()
         return asyncio.run(self._ask(make, count, progress or (lambda: None)))
 
     async def _ask(self, make: Callable[[int], Request], count: int, progress: Callable[[], None]) -> Asked:
@@ -191,7 +192,7 @@ class Asker:
         finally:
             await self._ledger.end(None if answer is None else answer.usage)
         self._in_a_row = 0
-        if answer.usage is None and self.limits.any:
+        if self.limits.any and not (answer.usage and answer.usage.tokens):
             self._stop(f"{self.endpoint.name}: tells no number of tokens, so that no limit can be kept")
         return answer
 
