@@ -58,6 +58,23 @@ def cut(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def dripping(seconds: float) -> Callable[[Handler], None]:
+    """An answer that comes a byte at a time, each soon after the one before, for a while."""
+
+    def send(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            handler.wfile.write(b" ")
+            time.sleep(0.05)
+        handler.close_connection = True
+
+    return send
+
+
 def damaged(handler: Handler) -> None:
     """All of an answer that is no JSON."""
     handler.send_response(200)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import json
 import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -14,7 +17,7 @@ from dataclasses import replace
 import pytest
 from conftest import POSTS, conll, jsonl
 from helpers import assert_refused, run
-from llm_server import answer, cut, damaged, late, listing, serving, status
+from llm_server import answer, cut, damaged, dripping, late, listing, serving, status
 from PIL import Image
 
 from dpe_mner import InputError
@@ -237,13 +240,21 @@ def test_captions_are_shown_where_there_are_any(server, data, write, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fault", [status(500), status(503), status(408), cut, damaged, answer("x") | {"choices": []}, late(0.5)]
+    "fault",
+    [status(500), status(503), status(408), cut, damaged, answer("x") | {"choices": []}, [], late(0.5)],
 )
 def test_a_fault_that_passes_is_tried_again(server, tmp_path, fault):
     server.script = [fault]
     result = ask(server, tmp_path, timeout=0.25, posts=POSTS[:1])
     assert found(result) == [list(GOLD[words_of(POSTS[0]).text])]
     assert (result.counts.requests, result.counts.retries, result.counts.answers) == (2, 1, 1)
+
+
+def test_the_time_limit_is_of_the_whole_answer(server, tmp_path):
+    server.script = [dripping(3.0)]
+    started = time.monotonic()
+    assert ask(server, tmp_path, timeout=0.25, posts=POSTS[:1]).counts.retries == 1
+    assert time.monotonic() - started < 2
 
 
 def test_retry_after_is_kept_to_by_all(server, tmp_path):
@@ -412,14 +423,22 @@ def test_a_limit_of_tokens_stops_too(server, data, tmp_path):
     assert "3 of 4 posts" in error
 
 
-def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(server, tmp_path):
-    server.usual = lambda text: answer({"entities": []}, usage=None)
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": None, "completion_tokens": "many"}])
+def test_odd_numbers_of_tokens_are_none(server, tmp_path, usage):
+    server.usual = lambda text: answer({"entities": []}, usage=usage)
+    result = ask(server, tmp_path)
+    assert (result.counts.answers, result.used.tokens) == (4, 0)
+
+
+@pytest.mark.parametrize("usage", [None, {}])
+def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(server, tmp_path, usage):
+    server.usual = lambda text: answer({"entities": []}, usage=usage)
     with pytest.raises(InputError, match="no number of tokens"):
         ask(server, tmp_path, limits=Limits(tokens=1000))
     assert ask(server, tmp_path).counts.answers == 4
 
 
-def test_ctrl_c_keeps_what_is_done(server, data, tmp_path, monkeypatch):
+def test_ctrl_c_keeps_what_is_done(server, data, tmp_path, monkeypatch, caplog):
     from dpe_mner.llm import asking
 
     answered = threading.Event()
@@ -432,11 +451,32 @@ def test_ctrl_c_keeps_what_is_done(server, data, tmp_path, monkeypatch):
         answered.set()
 
     monkeypatch.setattr(asking.AnswerCache, "write", write)
-    done = command(server, data, tmp_path / "run", "--concurrency", "1")
+    server.usual = lambda text: right(text) if text.startswith("Kevin") else time.sleep(0.1) or right(text)
+    done = command(server, data, tmp_path / "run", "--concurrency", "3")
     assert done.returncode == 130
     assert b"the same command goes on" in done.stderr
     assert b"Traceback" not in done.stderr
-    assert len(list((tmp_path / "run" / "answers").rglob("*.json"))) == 2
+    gc.collect()  # of a task whose exception nobody took it is told when the task goes
+    assert [record for record in caplog.records if record.name == "asyncio"] == []  # nor in a log, for a fault of ours
+    assert len(list((tmp_path / "run" / "answers").rglob("*.json"))) in (2, 3)
+
+
+# What has to be installed
+
+
+@pytest.mark.parametrize("missing", [["torch", "transformers", "scipy", "yaml", "sklearn"], ["openai"]])
+def test_it_needs_the_openai_package_and_none_of_the_heavy_ones(server, data, tmp_path, missing):
+    without = f"import sys\nfor name in {missing!r}: sys.modules[name] = None\n"
+    script = f"{without}from dpe_mner.commands.main import main\nmain()"
+    given = ["baseline", "llm", data, "--model", "tiny", "--base-url", server.url, "--output", tmp_path / "run"]
+    done = subprocess.run([sys.executable, "-c", script, *map(str, given)], capture_output=True, text=True, timeout=60)
+    if "openai" in missing:
+        assert done.returncode == 2
+        assert "pip install 'dpe-mner[llm]'" in done.stderr
+        assert done.stderr.count("\n") == 1
+    else:
+        assert done.returncode == 0, done.stderr
+        assert metrics_in(tmp_path / "run")["f1"] == 100
 
 
 # Wrong usage
@@ -461,6 +501,7 @@ def test_ctrl_c_keeps_what_is_done(server, data, tmp_path, monkeypatch):
         (["--shots", "1", "--examples", "bare.jsonl"], ["bare.jsonl:1", "no labels"]),
         (["--concurrency", "0"], ["--concurrency"]),
         (["--output", "valid.txt"], ["is a file"]),
+        (["--cache", "valid.txt"], ["valid.txt", "cannot be kept"]),
     ],
 )
 def test_wrong_usage_is_one_line_and_asks_nothing(server, data, write, tmp_path, arguments, words):

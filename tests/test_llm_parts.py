@@ -8,12 +8,14 @@ import random
 import time
 from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from conftest import POSTS
 
 from dpe_mner import InputError
-from dpe_mner.data.gold import gold_characters
+from dpe_mner.data.dataset import load_dataset
+from dpe_mner.data.gold import gold_characters, gold_of_posts
 from dpe_mner.data.words import words_of
 from dpe_mner.llm import folder
 from dpe_mner.llm.asking import Pace
@@ -30,6 +32,7 @@ from dpe_mner.training import folder as trained
 from dpe_mner.types import LabelledSpan, Post
 
 LABELS = ("PER", "LOC", "ORG")
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def listed(*entities: tuple[str, str]) -> str:
@@ -130,6 +133,17 @@ def test_the_solved_form_of_a_post_reads_back_to_its_gold(post):
     labels = ("PER", "LOC", "ORG", "MISC")
     words = words_of(post)
     assert set(found(parse_answer(solved(post, labels), words, labels))) == gold_characters(post, words)
+
+
+@pytest.mark.parametrize("name", ["twitter2015", "twitter2017"])
+def test_right_answers_to_real_posts_lose_nothing(name):
+    path = SHARED / name / "valid.txt"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    dataset = load_dataset(path)
+    labels = tuple(dataset.labels)
+    answers = [parse_answer(solved(post, labels), words_of(post), labels) for post in dataset.posts]
+    assert [set(found(answer)) for answer in answers] == gold_of_posts(dataset.posts)
 
 
 def test_the_instruction_names_and_explains_the_types():

@@ -16,6 +16,7 @@ import typer
 from dpe_mner.commands.console import Stopped, note, print_report, tell_unused, wants_progress
 from dpe_mner.commands.findings import note_dataset, note_problems
 from dpe_mner.commands.options import (
+    FetchUrls,
     IgnoreLabel,
     Images,
     LabelMap,
@@ -66,6 +67,7 @@ def llm(
         str, typer.Option("--picture", metavar="[none|caption|image]", help="What is shown of the picture.")
     ] = "none",
     images: Images = None,
+    fetch_urls: FetchUrls = False,
     visual_text: VisualText = None,
     longest_side: Annotated[
         int,
@@ -171,6 +173,7 @@ def llm(
         max_tokens=max_answer_tokens,
         more=more,
         longest_side=longest_side,
+        fetch_urls=fetch_urls,
         endpoint=endpoint.name,
     )
     prepare_folder(folder, settings, dataset.sha256)

@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from dpe_mner.llm.cache import AnswerCache
 from dpe_mner.llm.client import BusyError, Endpoint, RefusedError, StoppingError
@@ -110,9 +111,11 @@ class Asker:
         Raises:
             InputError: If an answer cannot be kept, or what ``make`` raises.
         """
+        self.cache.prepare()
         return asyncio.run(self._ask(make, count, progress or (lambda: None)))
 
     async def _ask(self, make: Callable[[int], Request], count: int, progress: Callable[[], None]) -> Asked:
+        asyncio.get_running_loop().set_exception_handler(_tell_fault)
         # Of this call: what belongs to an event loop must not outlive it.
         self._make, self._progress = make, progress
         self._replies: list[Reply | None] = [None] * count
@@ -189,7 +192,7 @@ class Asker:
         finally:
             await self._ledger.end(None if answer is None else answer.usage)
         self._in_a_row = 0
-        if answer.usage is None and self.limits.any:
+        if self.limits.any and not (answer.usage and answer.usage.tokens):
             self._stop(f"{self.endpoint.name}: tells no number of tokens, so that no limit can be kept")
         return answer
 
@@ -224,3 +227,9 @@ class Asker:
     def _stop(self, why: str) -> None:
         self._stopped = self._stopped or why
         self._ended.set()
+
+
+def _tell_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio does with a task's exception that nobody waits for; a request to end the process is none."""
+    if not isinstance(context.get("exception"), KeyboardInterrupt):
+        loop.default_exception_handler(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from dpe_mner.data.writing import write_whole
@@ -14,11 +15,25 @@ class AnswerCache:
     """Answers by the SHA-256 of their request.
 
     Args:
-        folder: Made when the first answer is kept. Runs may share it, also at the same time.
+        folder: Made when it is needed. Runs may share it, also at the same time.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder, while no answer can be lost yet.
+
+        Raises:
+            InputError: If answers could not be kept there.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            reason = None if os.access(self.folder, os.W_OK) else "read-only"
+        except OSError as error:
+            reason = error.strerror
+        if reason:
+            raise InputError(f"{self.folder}: answers cannot be kept there ({reason}); choose another folder")
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"

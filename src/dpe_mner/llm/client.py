@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import ipaddress
 import os
@@ -99,8 +100,9 @@ class Endpoint:
         body = request.body
         more = {name: body.pop(name) for name in request.more if name in body}
         try:
-            completion: Any = await self._client.chat.completions.create(**body, extra_body=more or None)
-        except package.APITimeoutError:
+            async with asyncio.timeout(self.timeout):  # the package's own is for each part of an answer alone
+                completion: Any = await self._client.chat.completions.create(**body, extra_body=more or None)
+        except (package.APITimeoutError, TimeoutError):
             raise BusyError(f"no answer within {self.timeout:g} s") from None
         except package.APIConnectionError as error:
             reason = self._told(error.__cause__ or error)
@@ -176,13 +178,18 @@ def _answer(completion: Any, request: Request) -> Answer:
     content = getattr(getattr(choice, "message", None), "content", None)
     usage = None
     if used is not None:
-        usage = Usage(tokens_in=used.prompt_tokens or 0, tokens_out=used.completion_tokens or 0)
+        usage = Usage(tokens_in=_count(used, "prompt_tokens"), tokens_out=_count(used, "completion_tokens"))
     return Answer(
         content=content if isinstance(content, str) else "",
         finish_reason=str(getattr(choice, "finish_reason", None) or ""),
         usage=usage,
         model=str(getattr(completion, "model", None) or request.model),
     )
+
+
+def _count(used: object, name: str) -> int:
+    value = getattr(used, name, None)
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _checked(address: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from dpe_mner.data.words import words_of
@@ -51,7 +52,8 @@ class SameExamples:
 
     def of(self, post: Post) -> list[Post]:
         """The chosen ones but the post itself."""
-        return _others(self._chosen, post)[: self.count]
+        text = words_of(post).text
+        return [example for example in self._chosen if words_of(example).text != text][: self.count]
 
 
 class NearestExamples:
@@ -67,6 +69,7 @@ class NearestExamples:
 
     def __init__(self, pool: Sequence[Post], count: int) -> None:
         self.pool, self.count = list(pool), count
+        self._texts = [words_of(post).text for post in self.pool]
         counts = [Counter(terms_of(post)) for post in self.pool]
         frequency = Counter(term for post in counts for term in post)
         self._rarity = {term: math.log((1 + len(counts)) / (1 + df)) + 1 for term, df in frequency.items()}
@@ -77,9 +80,10 @@ class NearestExamples:
 
     def of(self, post: Post) -> list[Post]:
         """The nearest others; of equally near ones those that come first in the pool."""
-        near = self.similarities(post)
-        ranked = [self.pool[k] for k in sorted(range(len(self.pool)), key=lambda k: (-near[k], k))]
-        return _others(ranked, post)[: self.count][::-1]
+        near, text = self.similarities(post), words_of(post).text
+        others = (k for k, other in enumerate(self._texts) if other != text)
+        best = heapq.nsmallest(self.count, others, key=lambda k: (-near[k], k))
+        return [self.pool[k] for k in reversed(best)]
 
     def similarities(self, post: Post) -> list[float]:
         """Cosine with every post of the pool, from 0 to 1."""
@@ -102,9 +106,3 @@ def terms_of(post: Post) -> list[str]:
 
 def _types(post: Post) -> set[str]:
     return {entity.label for entity in post.entities or ()}
-
-
-def _others(examples: Iterable[Post], post: Post) -> list[Post]:
-    """Without those of the same text, which would tell the answer."""
-    text = words_of(post).text
-    return [example for example in examples if words_of(example).text != text]

@@ -115,7 +115,7 @@ class Ledger:
         """Which limit was met, for people."""
         spent = f"{self.spent.tokens} tokens"
         if self.money is not None:
-            spent += f", {self.money:.4f} of money"
+            spent += f", cost {self.money:.4f}"
         limits = [f"--budget {self.limits.money:g}"] if self.limits.money is not None else []
         limits += [f"--max-tokens-total {self.limits.tokens}"] if self.limits.tokens is not None else []
-        return f"{' and '.join(limits)}: another request would not fit ({spent} spent)"
+        return f"{' and '.join(limits)}: another request would not fit (so far {spent})"

@@ -11,12 +11,13 @@ from dpe_mner.types import Post
 _QUALITY = 90  # of JPEG
 
 
-def picture_address(post: Post, *, longest_side: int) -> tuple[str | None, str]:
+def picture_address(post: Post, *, longest_side: int, fetch_urls: bool = False) -> tuple[str | None, str]:
     """The picture of a post to send.
 
     Args:
         post: With or without a picture.
         longest_side: Bigger pictures are reduced to it, in pixels.
+        fetch_urls: Download a picture that is given as a URL.
 
     Returns:
         Its address, or None and why there is none.
@@ -27,7 +28,7 @@ def picture_address(post: Post, *, longest_side: int) -> tuple[str | None, str]:
     if post.image is None:
         return None, "no picture; asked with the text alone"
     try:
-        picture = open_picture(post.image, longest_side=longest_side)
+        picture = open_picture(post.image, longest_side=longest_side, fetch_urls=fetch_urls)
     except PictureError as error:
         return None, f"picture {picture_name(post.image)}: {error}; asked with the text alone"
     stream = io.BytesIO()

@@ -28,6 +28,7 @@ class Questions:
         max_tokens: Of the answer; None sends none.
         more: Further fields of the request's body.
         longest_side: Of a picture that is sent, in pixels.
+        fetch_urls: Download pictures given as URLs.
         endpoint: Its address.
     """
 
@@ -39,6 +40,7 @@ class Questions:
     max_tokens: int | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     longest_side: int = 512
+    fetch_urls: bool = False
     endpoint: str = ""
 
     def request(self, post: Post) -> tuple[Request, str]:
@@ -49,7 +51,7 @@ class Questions:
         """
         address, missing = None, ""
         if self.prompt.picture == "image":
-            address, missing = picture_address(post, longest_side=self.longest_side)
+            address, missing = picture_address(post, longest_side=self.longest_side, fetch_urls=self.fetch_urls)
         elif self.prompt.picture == "caption" and not (post.caption or "").strip():
             missing = "no caption; asked with the text alone"
         request = Request(
