@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from conftest import LABELS, POSTS
+
 from dpe_mner.baselines.build import BuiltBaseline, Description, new_baseline
 from dpe_mner.baselines.settings import BaselineSettings, VisionSizes
 from dpe_mner.baselines.systems import SYSTEMS

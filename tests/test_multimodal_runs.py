@@ -68,7 +68,7 @@ def test_a_recipe_trains_a_system_that_is_loaded_as_any_model(recipe_file, tmp_p
     assert [[e.text for e in answer] for answer in answers] == [[e["text"] for e in row["entities"]] for row in rows]
     report = dpe_mner.evaluate(tmp_path / "valid.txt", model=loaded, visual_text=tmp_path / "visual.jsonl")
     assert report.overall.f1 == pytest.approx(metrics["f1"], abs=1e-6)
-    with pytest.raises(InputError, match="steps.*does not reason"):
+    with pytest.raises(InputError, match=r"steps.*does not reason"):
         loaded.predict("Kevin", steps=3)
     with pytest.raises(InputError, match="explain"):
         loaded.predict("Kevin", explain=True)
@@ -139,7 +139,8 @@ def test_the_commands_take_a_system_as_they_take_our_model(recipe_file, tmp_path
     assert b"training visualpt-moe on 8 posts" in run("train", recipe).stderr
     folder = tmp_path / "run"
     told = run("info", "--model", folder).stdout.decode()
-    assert "visualpt-moe" in told and "text, y_ct, y_ft" in told
+    assert "visualpt-moe" in told
+    assert "text, y_ct, y_ft" in told
     scores = tmp_path / "scores.json"
     assert run("evaluate", tmp_path / "valid.txt", "--model", folder, "--json", scores).returncode == 0
     assert json.loads(scores.read_text())["steps"] == 1
@@ -172,7 +173,7 @@ def test_bad_systems_are_one_line(recipe_file, baseline, words):
 
 
 def test_a_prefix_needs_a_bert_or_roberta(recipe_file, encoders):
-    with pytest.raises(InputError, match="visualpt-moe puts a prefix.*electra"):
+    with pytest.raises(InputError, match=r"visualpt-moe puts a prefix.*electra"):
         dpe_mner.train(recipe_file("visualpt-moe", encoder=encoders("electra")))
 
 
@@ -202,7 +203,11 @@ def test_each_trains_end_to_end_from_real_pictures(recipe_file, tmp_path, kind):
     if kind in ("hvpnet", "visualpt-moe"):
         grid["stages"] = True
     yolox = {"model": str(SHARED / "weights" / "yolox_nano" / "yolox_nano.onnx"), "threshold": 0.3}
-    parts = {"grid": grid, "tags": yolox, "regions": {"detector": yolox, "pool": 2, "stages": grid.get("stages", False)}}
+    parts = {
+        "grid": grid,
+        "tags": yolox,
+        "regions": {"detector": yolox, "pool": 2, "stages": grid.get("stages", False)},
+    }
     if kind == "debiascl":
         parts["objects"] = yolox
     if kind == "cat-mner":  # MobileNetV2 has no text tower

@@ -13,7 +13,7 @@ from dpe_mner.baselines.adacoatt import GuidedAttention
 from dpe_mner.baselines.cat_mner import closeness, saliency
 from dpe_mner.baselines.debiascl import contrastive_loss
 from dpe_mner.baselines.fmit import LatticeLayer, region_means, sinusoids
-from dpe_mner.baselines.mner_qg import gold_matrix, pairs_to_ask
+from dpe_mner.baselines.mner_qg import gold_table, pairs_to_ask
 from dpe_mner.baselines.own_words import OwnTexts, queries_of, type_words
 from dpe_mner.baselines.prefix import GridTokens
 from dpe_mner.baselines.umt import boundary_conversion, boundary_tags
@@ -189,21 +189,32 @@ def test_a_cue_stands_where_its_phrase_does_and_a_general_one_spans_the_post(enc
 # --- MNER-QG
 
 
-def test_every_own_type_and_one_other_are_asked_and_the_sum_is_that_of_all(encoders):
+def test_types_are_asked_for_so_that_the_sum_is_that_of_all_in_the_mean(encoders):
     built = tiny("mner-qg", encoders("bert-uncased"))
     gold = batch_for(built, POSTS, gold=True).gold
     own = [{1, 2}, {3, 2, 1}, set(), {4}]
-    for seed in range(5):
+    total, times = torch.zeros(4, 4), 3000
+    for seed in range(times):
         post, kind, weight = pairs_to_ask(gold, 4, torch.Generator().manual_seed(seed))
-        asked = {(p, k + 1): w for p, k, w in zip(post.tolist(), kind.tolist(), weight.tolist(), strict=True)}
+        asked = list(zip(post.tolist(), (kind + 1).tolist(), weight.tolist(), strict=True))
         for p, types in enumerate(own):
-            mine = {k: w for (q, k), w in asked.items() if q == p}
-            assert types <= set(mine)
-            assert len(mine) == len(types) + 1
-            assert all(mine[k] == 1 for k in types)
-            assert sum(mine.values()) == 4  # as if all four had been asked
-    found = gold_matrix(gold, torch.tensor([0, 0, 2]), torch.tensor([0, 1, 0]), 5)
-    assert found.nonzero().tolist() == [[0, 0, 1], [1, 3, 4]]
+            mine = {k: w for q, k, w in asked if q == p}
+            assert len(mine.keys() & types) == min(len(types), 1)
+            assert len(mine.keys() - types) <= 1
+            assert all(w == (len(types) if k in types else 2 * (4 - len(types))) for k, w in mine.items())
+        total[post, kind] += weight
+    assert (total / times - 1).abs().max() < 0.2  # each pair counts once, as if all had been asked
+
+
+def test_gold_spans_by_first_word_and_length(encoders):
+    built = tiny("mner-qg", encoders("bert-uncased"))
+    gold = batch_for(built, POSTS, gold=True).gold
+    table, start, end = gold_table(gold, torch.tensor([0, 0, 2]), torch.tensor([0, 1, 0]), 5, 1)
+    assert not table.any()  # both are two words long
+    assert start.nonzero().tolist() == [[0, 0], [1, 3]]
+    assert end.nonzero().tolist() == [[0, 1], [1, 4]]
+    table, _, _ = gold_table(gold, torch.tensor([0, 0, 2]), torch.tensor([0, 1, 0]), 5, 3)
+    assert table.nonzero().tolist() == [[0, 0, 1], [1, 3, 1]]
 
 
 def test_queries_and_words_of_unknown_labels_are_their_names():

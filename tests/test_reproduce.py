@@ -63,7 +63,7 @@ def test_every_row_has_the_papers_figures_but_those_it_does_not_print():
 def test_every_rows_overrides_are_settings_and_change_something(line):
     base = load_recipe(shipped_recipe("twitter2017-minilm"))
     changed = load_recipe(shipped_recipe("twitter2017-minilm"), line.overrides)
-    assert (changed == base) is (line.id == DEFAULT or line.baseline is not None and not line.overrides)
+    assert (changed == base) is (line.id == DEFAULT or (line.baseline is not None and not line.overrides))
 
 
 def test_rows_of_one_id_are_one_run():

@@ -90,13 +90,7 @@ def load(
     if not torch_is_installed():
         raise needs_torch("backend='torch'")
     if name is not None and os.path.isfile(os.path.join(name, BASELINE)):
-        from dpe_mner.baselines.model import BaselineModel
-
-        for argument, given in ((f"dtype={dtype!r}", dtype != "float32"), ("int8", int8)):
-            if given:
-                raise InputError(f"{name}: {argument} is not for a system of Table 1; leave it out")
-        # Typed as the model it stands for: who reads folders of a baseline knows what it cannot do.
-        return BaselineModel(name, device=device, picture_models=picture_models)  # type: ignore[return-value]
+        return _load_baseline(name, device=device, picture_models=picture_models, int8=int8, dtype=dtype)
     from dpe_mner.checkpoints.loading import load_checkpoint
     from dpe_mner.model import DPEMNERModel
 
@@ -109,6 +103,16 @@ def load(
     if picture_models:
         model.use_pictures(models=picture_models)
     return model
+
+
+def _load_baseline(name: str | os.PathLike[str], *, int8: bool, dtype: str, **where: Any) -> Any:
+    """A system of Table 1; typed as any model, for who names its folder knows what it cannot do."""
+    from dpe_mner.baselines.model import BaselineModel
+
+    for argument, given in ((f"dtype={dtype!r}", dtype != "float32"), ("int8", int8)):
+        if given:
+            raise InputError(f"{name}: {argument} is not for a system of Table 1; leave it out")
+    return BaselineModel(name, **where)
 
 
 def torch_is_installed() -> bool:

@@ -15,7 +15,6 @@ two), and its vocabulary is that of the training posts and of given word vectors
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor, nn
 
@@ -36,9 +35,7 @@ class AdaCoAtt(BilstmCrf):
         assert parts.rare is not None
         settings, d = parts.settings.bilstm, parts.settings.adacoatt.size
         width = 2 * settings.hidden_size
-        super().__init__(
-            parts.rare, unknown=parts.unknown, classes=parts.classes, settings=settings, width=width + d
-        )
+        super().__init__(parts.rare, unknown=parts.unknown, classes=parts.classes, settings=settings, width=width + d)
         self.channels = parts.channels("coarse")
         self.faithful = parts.settings.version == "faithful"
         self.regions = nn.Linear(self.channels, d)

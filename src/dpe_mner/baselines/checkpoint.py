@@ -98,7 +98,7 @@ def _aligned_words(path: Path) -> torch.Tensor | None:
     """Room for the words that a checkpoint has encoded in its pictures' space; None if it has none."""
     try:
         with safe_open(path, framework="pt") as weights:
-            if ALIGNED in weights.keys():  # noqa: SIM118  # no mapping
+            if ALIGNED in weights.keys():  # no mapping
                 return torch.zeros(weights.get_slice(ALIGNED).get_shape())
     except (OSError, SafetensorError):
         pass  # told when they are loaded

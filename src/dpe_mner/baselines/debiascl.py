@@ -108,11 +108,9 @@ class CrossedLayer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.own = nn.ModuleList(Attention(width=_SIZE, heads=_HEADS, dropout=_DROPOUT) for _ in range(2))
+        self.own = nn.ModuleList(Attention(width=_SIZE, heads=_HEADS, dropout=0.0) for _ in range(2))
         self.own_norms = nn.ModuleList(nn.LayerNorm(_SIZE) for _ in range(2))
-        self.other = nn.ModuleList(
-            CrossLayer(width=_SIZE, heads=_HEADS, dropout=_DROPOUT, ratio=1.0) for _ in range(2)
-        )
+        self.other = nn.ModuleList(CrossLayer(width=_SIZE, heads=_HEADS, dropout=_DROPOUT, ratio=1.0) for _ in range(2))
 
     def forward(self, words: Blocks, blocks: Blocks) -> tuple[Blocks, Blocks]:
         """One layer of both sides."""

@@ -131,5 +131,3 @@ class LayerwisePrefix:
             size = (len(keys), self.heads, keys.shape[1], -1)
             return PrefixStates(keys.reshape(size), values.reshape(size), self.mask)
         return PrefixStates(split_heads(keys, self.heads), split_heads(values, self.heads), self.mask)
-
-

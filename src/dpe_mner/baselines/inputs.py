@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -39,8 +39,8 @@ class Inputs:
     """
 
     representations: tuple[str, ...] = ()
-    pictures: PictureSettings = PictureSettings()
-    sizes: VisionSizes = VisionSizes()
+    pictures: PictureSettings = field(default_factory=PictureSettings)
+    sizes: VisionSizes = field(default_factory=VisionSizes)
     source: PictureSource | None = None
     aligned_words: Tensor | None = None
 
@@ -62,9 +62,7 @@ def as_recipe_reads(recipe: Recipe, kind: str) -> Recipe:
     if not _asked(kept):
         update |= {"images": None, "features": None}
     data = recipe.data.model_copy(update=update)
-    return recipe.model_copy(
-        update={"data": data, "settings": recipe.settings.model_copy(update={"pictures": kept})}
-    )
+    return recipe.model_copy(update={"data": data, "settings": recipe.settings.model_copy(update={"pictures": kept})})
 
 
 def prepare_inputs(

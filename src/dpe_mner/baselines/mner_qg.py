@@ -13,14 +13,15 @@ and which start belongs to which end. All else is a reconstruction:
 * the queries are ours (:mod:`~dpe_mner.baselines.own_words`), or a setting.
 
 **The grounding loss is left out**: nobody has its boxes. So is the attention from picture to text, which only it read.
-In training a post is asked for its own types and for one other, which counts for all it does not have: as many
-passes through the encoder as a step can bear, and the same loss in expectation.
+In training a post is asked for one of the types it has, which counts for all of those, and half of the time for one it
+has not, which counts for twice all the others: as many passes through the encoder as a step can bear, and the same loss
+in expectation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -30,6 +31,7 @@ from torch.nn import functional
 from dpe_mner.baselines.layers import CrossLayer
 from dpe_mner.baselines.network import MultimodalBaseline, Parts
 from dpe_mner.baselines.own_words import OwnTexts, queries_of
+from dpe_mner.baselines.span_table import following, inside_post
 from dpe_mner.baselines.vision import Blocks, image_blocks, pooled_grid
 from dpe_mner.decoding.candidates import Candidates, Row, choose, rows_of, sort_candidates
 from dpe_mner.representations.batch import Batch, GoldSpans, PieceBatch
@@ -64,7 +66,7 @@ class MnerQg(MultimodalBaseline):
         self.dropout = nn.Dropout(parts.settings.dropout)
         self.start, self.end = nn.Linear(h, 1), nn.Linear(h, 1)
         self.match_first, self.match_last = nn.Linear(h, h), nn.Linear(h, h, bias=False)
-        self.match = nn.Sequential(nn.GELU(), nn.Dropout(0.3), nn.Linear(h, 1))
+        self.match = nn.Sequential(nn.GELU(), nn.Linear(h, 1))
 
     @property
     def query_pieces(self) -> int:
@@ -89,8 +91,9 @@ class MnerQg(MultimodalBaseline):
         exists = self.exists(states.x_g[:, 0]).squeeze(-1)
         x = x + torch.sigmoid(exists)[:, None, None] * states.x_g
         x = self.dropout(self.within(x, Blocks(x, mask)))
-        match = self.match(self.match_first(x)[:, :, None] + self.match_last(x)[:, None])
-        return Reading(exists, self.start(x).squeeze(-1), self.end(x).squeeze(-1), match.squeeze(-1), mask)
+        match = self.match(self.match_first(x)[:, :, None] + following(self.match_last(x), self.longest))
+        inside = inside_post(asked.lengths, asked.words, self.longest)
+        return Reading(exists, self.start(x).squeeze(-1), self.end(x).squeeze(-1), match.squeeze(-1), mask, inside)
 
     def _with_picture(self, x: Tensor, batch: Batch, post: Tensor) -> Tensor:
         if self.image is None or self.channels is None or batch.coarse is None:
@@ -109,17 +112,16 @@ class MnerQg(MultimodalBaseline):
         assert gold is not None
         post, kind, weight = pairs_to_ask(gold, self.types, generator)
         seen = self.read(batch, post, kind)
-        wanted = gold_matrix(gold, post, kind, batch.words)
+        wanted, start, end = gold_table(gold, post, kind, batch.words, self.longest)
         share = weight / (len(batch) * self.types)
-        start, end = wanted.any(2), wanted.any(1)
-        pairs = seen.pairs(self.longest)
         # Every start with every end, as far as gold or this reading has them.
-        asked = pairs & (start | (seen.start > 0))[:, :, None] & (end | (seen.end > 0))[:, None]
+        ends = following(end | (seen.end > 0), self.longest)
+        asked = seen.inside & (start | (seen.start > 0))[:, :, None] & ends
         total = 2 + _MATCH_WEIGHT
         boundaries = _cross_entropy(seen.start, start, seen.mask) + _cross_entropy(seen.end, end, seen.mask)
         matches = _cross_entropy(seen.match.flatten(1), wanted.flatten(1), asked.flatten(1))
         exists = functional.binary_cross_entropy_with_logits(
-            seen.exists.float(), wanted.flatten(1).any(1).float(), reduction="none"
+            seen.exists.float(), start.any(1).float(), reduction="none"
         )
         return {
             "boundaries": (share * boundaries).sum() / total,
@@ -129,32 +131,35 @@ class MnerQg(MultimodalBaseline):
 
     def decode(self, batch: Batch) -> list[list[Row]]:
         """Spans of all types whose start, end and match are each likelier than not, best first, without overlap."""
-        B, T, M = len(batch), self.types, batch.words
+        B, T, M, L = len(batch), self.types, batch.words, self.longest
         device = batch.lengths.device
         post = torch.arange(B, device=device).repeat_interleave(T)
         seen = self.read(batch, post, torch.arange(T, device=device).repeat(B))
-        both = torch.minimum(seen.start[:, :, None], seen.end[:, None])
+        both = torch.minimum(seen.start[:, :, None], following(seen.end, L))
         logits = torch.minimum(both, seen.match).float()
-        scores = torch.where(seen.pairs(self.longest) & (logits > 0), torch.sigmoid(logits), 0.0).view(B, -1)
+        scores = torch.where(seen.inside & (logits > 0), torch.sigmoid(logits), 0.0).view(B, -1)
         top = scores.topk(max(int((scores > 0).sum(1).max()), 1))
-        kind, span = top.indices // (M * M), top.indices % (M * M)
-        spans = torch.stack([span // M, span % M], dim=-1)
+        kind, span = top.indices // (M * L), top.indices % (M * L)
+        spans = torch.stack([span // L, span // L + span % L], dim=-1)
         arrays = (part.cpu().numpy() for part in (spans, kind + 1, top.values))
         candidates = sort_candidates(Candidates(*arrays))
         return [sorted(rows) for rows in rows_of(candidates, choose(candidates, 0.0))]
 
 
+@dataclass(frozen=True)
 class Reading:
-    """Logits of P readings. *Shapes:* exists (P,), start and end (P, M), match (P, M, M), mask (P, M)."""
+    """Logits of P readings, of spans by their first word and length.
 
-    def __init__(self, exists: Tensor, start: Tensor, end: Tensor, match: Tensor, mask: Tensor) -> None:
-        self.exists, self.start, self.end, self.match, self.mask = exists, start, end, match, mask
+    *Shapes:* exists (P,), start, end and mask (P, M), match and inside (P, M, L); ``inside`` is True at spans that end
+    within their post.
+    """
 
-    def pairs(self, longest: int) -> Tensor:
-        """Which pairs of words can be a span of at most ``longest`` words. *Shape:* (P, M, M)."""
-        place = torch.arange(self.mask.shape[1], device=self.mask.device)
-        apart = place[None, :] - place[:, None]
-        return self.mask[:, :, None] & self.mask[:, None] & (apart >= 0) & (apart < longest)
+    exists: Tensor
+    start: Tensor
+    end: Tensor
+    match: Tensor
+    mask: Tensor
+    inside: Tensor
 
 
 def ask(queries: PieceBatch, text: PieceBatch, post: Tensor, kind: Tensor) -> PieceBatch:
@@ -173,7 +178,9 @@ def ask(queries: PieceBatch, text: PieceBatch, post: Tensor, kind: Tensor) -> Pi
 
 
 def pairs_to_ask(gold: GoldSpans, types: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Posts, types (from 0) and weights to train on: the types a post has, and one it has not for all of those.
+    """Posts, types (from 0) and weights to train on; in expectation every post's weights are those of all its types.
+
+    Of the types a post has one is drawn, for all of them; of the others one, for every second post and twice all.
 
     *Shapes:* (P,) each.
     """
@@ -182,22 +189,35 @@ def pairs_to_ask(gold: GoldSpans, types: int, generator: torch.Generator | None)
     real = torch.arange(gold.labels.shape[1], device=has.device) < gold.count[:, None]
     has.scatter_(1, torch.where(real, gold.labels, 0), True)
     has = has[:, 1:]
-    lacking = (~has).sum(1, keepdim=True)
-    drawn = torch.rand(B, types, generator=generator, device=has.device).masked_fill(has, -1.0)
-    other = torch.zeros_like(has).scatter_(1, drawn.argmax(1, keepdim=True), True) & ~has
-    post, kind = (has | other).nonzero(as_tuple=True)
-    weight = torch.where(other, lacking, 1)[post, kind].float()
-    return post, kind, weight
+    drawn = torch.rand(B, types, generator=generator, device=has.device)
+    second = torch.rand(B, 1, generator=generator, device=has.device) < 0.5
+    own = _one_of(has, drawn)
+    other = _one_of(~has, drawn) & second
+    post, kind = (own | other).nonzero(as_tuple=True)
+    weight = torch.where(own, has.sum(1, keepdim=True), 2 * (~has).sum(1, keepdim=True))
+    return post, kind, weight[post, kind].float()
 
 
-def gold_matrix(gold: GoldSpans, post: Tensor, kind: Tensor, words: int) -> Tensor:
-    """Gold spans of each pair of a post and a type. *Shape:* (P, M, M), first words in the rows."""
-    wanted = torch.zeros(len(post), words, words, dtype=torch.bool, device=post.device)
+def _one_of(allowed: Tensor, drawn: Tensor) -> Tensor:
+    """The allowed entry of every row with the largest draw, if there is any. *Shape:* unchanged."""
+    best = drawn.masked_fill(~allowed, -1.0).argmax(1, keepdim=True)
+    return torch.zeros_like(allowed).scatter_(1, best, True) & allowed
+
+
+def gold_table(gold: GoldSpans, post: Tensor, kind: Tensor, words: int, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Gold spans of pairs of a post and a type, and where any begin and end; longer ones are in the latter alone.
+
+    *Shapes:* (P, M, L), first words by lengths, and (P, M) twice.
+    """
+    table = torch.zeros(len(post), words, longest, dtype=torch.bool, device=post.device)
+    start, end = torch.zeros(2, len(post), words, dtype=torch.bool, device=post.device)
     real = torch.arange(gold.labels.shape[1], device=post.device) < gold.count[:, None]
     pair, entity = (real[post] & (gold.labels[post] == kind[:, None] + 1)).nonzero(as_tuple=True)
     first, last = gold.spans[post[pair], entity].unbind(-1)
-    wanted[pair, first, last] = True
-    return wanted
+    start[pair, first] = end[pair, last] = True
+    short = last - first < longest
+    table[pair[short], first[short], (last - first)[short]] = True
+    return table, start, end
 
 
 def _cross_entropy(logits: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ TYPE_WORDS: Mapping[str, tuple[str, ...]] = {
     "MISC": ("miscellaneous", "event", "film", "game", "product", "poster", "flag", "festival"),
 }
 QUERIES: Mapping[str, str] = {
-    "PER": "Person: names of people, of singers, players, politicians and characters, and what they are called.",
-    "LOC": "Location: names of cities, countries, streets, regions, buildings, rivers and mountains.",
-    "ORG": "Organization: names of companies, teams, bands, schools, parties, media and agencies.",
-    "MISC": "Miscellaneous: names of events, films, songs, games, products, awards, nationalities and languages.",
+    "PER": "person: names of people, singers, players, politicians",
+    "LOC": "location: names of cities, countries, streets, buildings",
+    "ORG": "organization: names of companies, teams, bands, media",
+    "MISC": "miscellaneous: names of events, films, games, products",
 }
 _SAME = {"OTHER": "MISC", "person": "PER", "location": "LOC", "organization": "ORG"}
 

@@ -105,9 +105,7 @@ def train_baseline(
     if not progress:
         transformers_logging.disable_progress_bar()
     encoder = resolve_encoder(recipe.encoder) if description.has_encoder else ""
-    baseline = new_baseline(
-        description, encoder=encoder, posts=training_data.posts, aligned_words=inputs.aligned_words
-    )
+    baseline = new_baseline(description, encoder=encoder, posts=training_data.posts, aligned_words=inputs.aligned_words)
     read = [as_read(post, description.system.reads) for post in training_data.posts]
     examples = make_examples(read, baseline.tokenizer, labels, inputs.source, log=log)
     if description.kind in ("bert-span", "cat-mner", "mner-qg"):

@@ -170,5 +170,3 @@ def _padded(batch: Batch, pictures: list[Blocks], channels: int) -> Blocks:
     )
     every = joined(*pictures, rest)
     return Blocks(every.states[:, :_POSITIONS], every.mask[:, :_POSITIONS])
-
-

@@ -47,7 +47,6 @@ from dpe_mner.errors import InputError
 from dpe_mner.types import Post, Prediction
 
 if TYPE_CHECKING:
-    from dpe_mner.model import DPEMNERModel
     from dpe_mner.pages.stream import PagedPredictor
     from dpe_mner.pipeline import Predicts
 
