@@ -11,11 +11,16 @@ import torch
 from conftest import LABELS, POSTS
 from multimodal_parts import MULTIMODAL, batch_for, tiny, with_pictures
 
-from dpe_mner.baselines import systems
+from dpe_mner.baselines import mner_qg, systems
 from dpe_mner.baselines.systems import SYSTEMS
 
 VERSIONS = [(kind, version) for kind in MULTIMODAL for version in ("repaired", "faithful")]
-LEARNING = {"adacoatt": 0.02, "debiascl": 0.004, "mner-qg": 0.008}
+LEARNING = {"adacoatt": 0.02, "debiascl": 0.004}
+
+
+def every_pair(gold, types, generator):
+    post = torch.arange(len(gold.count)).repeat_interleave(types)
+    return post, torch.arange(types).repeat(len(gold.count)), torch.ones(len(post))
 
 
 def gold_rows(posts):
@@ -24,12 +29,13 @@ def gold_rows(posts):
 
 
 @pytest.mark.parametrize(("kind", "version"), VERSIONS)
-def test_each_overfits_one_batch(encoders, kind, version):
+def test_each_overfits_one_batch(encoders, monkeypatch, kind, version):
+    monkeypatch.setattr(mner_qg, "pairs_to_ask", every_pair)  # what it draws has a test of its own
     built = tiny(kind, encoders("bert-uncased"), version=version)
     batch = batch_for(built, POSTS, gold=True, seen=[True, True, False, True])
     model = built.model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING.get(kind, 0.003))
-    for step in range(400):
+    for step in range(150):
         optimizer.zero_grad()
         output = model(batch, torch.Generator().manual_seed(step))
         output.loss.backward()

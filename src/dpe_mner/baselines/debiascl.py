@@ -1,7 +1,8 @@
 """DebiasCL: post and picture drawn together by a debiased contrast, harder posts twice (Zhang et al., WSDM 2023).
 
-Read in the paper; of its code the losses and the loop, for the model is not published. Twelve layers of self-attention
-and of attention to the other modality on both sides; a CRF tags the text side. The mean states of words and of blocks
+Read in the paper; of its code the losses and the loop, for the model is not published. Layers of self-attention and of
+attention to the other modality on both sides (twelve in the paper, as many as its encoder has, and as many as the
+encoder at hand has here); a CRF tags the text side. The mean states of words and of blocks
 are contrasted: each is drawn to its partner's and pushed from those of all other posts, of both modalities; the
 negatives are corrected for the share of positives among them (Chuang et al., 2020). Posts with most objects in their
 pictures make a second batch of that kind, encoded anew.
@@ -54,7 +55,7 @@ class DebiasCl(MultimodalBaseline):
         self.temperature = 0.1 if self.cosine else 10.0
         self.words = _projection(self.text_encoder.width)
         self.blocks = _projection(self.channels)
-        self.layers = nn.ModuleList(CrossedLayer() for _ in range(own.layers))
+        self.layers = nn.ModuleList(CrossedLayer() for _ in range(own.layers or parts.layers))
         self.crf = CrfHead(_SIZE, parts.classes)
 
     def read(self, batch: Batch) -> tuple[Tensor, Blocks]:

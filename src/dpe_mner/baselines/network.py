@@ -103,6 +103,11 @@ class Parts:
         """Attention heads: as many as the encoder's."""
         return int(getattr(self.text_encoder.encoder.config, "num_attention_heads", 8))
 
+    @property
+    def layers(self) -> int:
+        """Layers of the encoder."""
+        return int(getattr(self.text_encoder.encoder.config, "num_hidden_layers", 12))
+
     def channels(self, which: str) -> int:
         """Channels of ``coarse`` or ``fine`` image features.
 

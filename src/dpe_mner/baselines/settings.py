@@ -91,7 +91,9 @@ class MnerQgSettings(Section):
 class DebiasClSettings(Section):
     """DebiasCL."""
 
-    layers: int = Field(default=12, ge=1)
+    layers: int | None = Field(
+        default=None, ge=1, description="of fusion; as many as the encoder's when not given, 12 with the paper's"
+    )
     contrast: Literal["debiased", "plain", "none"] = "debiased"
     hard_posts: int = Field(default=4, ge=0, description="N: posts of a batch with most objects; 0: no second contrast")
 

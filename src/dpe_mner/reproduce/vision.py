@@ -49,7 +49,7 @@ def vision_of(posts: Iterable[Post], pictures: PictureSettings) -> Vision:
         posts: Of training and validation.
         pictures: Which parts are made.
     """
-    made = {REPRESENTATION[kind] for kind in KINDS if getattr(pictures, kind) is not None}
+    made = {REPRESENTATION[kind] for kind in KINDS if getattr(pictures, kind) is not None} & NAMES.keys()
     found = set()
     for post in posts:
         own = {name for name, part in (("y_ct", post.caption), ("y_ft", post.tags)) if part}
