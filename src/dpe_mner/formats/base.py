@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,19 @@ class FormatOptions:
         unit: What its offsets count.
         class_names: Names of classes that stand as numbers.
         columns: Of CoNLL.
+        posts: The posts that a file of predictions is about.
+        predicted: Read what a model said where a file has both that and what people said.
+        base: IRI that posts and classes of a graph get theirs under.
+        class_iris: IRIs of classes of a graph, by label.
     """
 
     unit: Unit = "characters"
     class_names: tuple[str, ...] = ()
     columns: Columns = field(default_factory=Columns)
+    posts: str | None = None
+    predicted: bool = False
+    base: str | None = None
+    class_iris: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,16 +146,20 @@ class Format:
         about: One line.
         read: Posts of a file.
         write: Posts to a file; counts what it has no place for, and returns how many it wrote.
-        offsets: Whether its entities are offsets into a text.
-        ours: Whether predict, evaluate and train read it.
+        offsets: Whether its entities are offsets into a text, in a unit that is not settled.
+        ours: Whether it is this package's own, so that ``--offsets`` speaks of the other side.
+        scores: Whether it has a place for the scores of what a model found.
+        grounding: Whether it has a place for the part of the picture that an entity looked at.
     """
 
     name: str
     about: str
-    read: Reader
+    read: Reader | None
     write: Writer
     offsets: bool = True
     ours: bool = False
+    scores: bool = False
+    grounding: bool = False
 
 
 def identifier_of(value: Mapping[str, Any], line: int, *keys: str) -> str:
@@ -200,7 +212,7 @@ def as_text(post: Post, left_out: Counter[str]) -> tuple[str, list[LabelledSpan]
     for entity in post.entities:
         start, end = words.starts[entity.start], words.ends[entity.end - 1]
         if start < end:
-            spans.append(LabelledSpan(start=start, end=end, label=entity.label))
+            spans.append(replace(entity, start=start, end=end))
         else:
             left_out["entities of empty words"] += 1
     return words.text, sorted(spans, key=lambda e: (e.start, e.end))

@@ -11,6 +11,7 @@ from dpe_mner.data.source import Problem
 from dpe_mner.errors import InputError
 from dpe_mner.formats.base import Format, FormatOptions, RawSpan, Source, as_text, leave_visual
 from dpe_mner.formats.offsets import Offsets
+from dpe_mner.formats.predicted import score_of
 from dpe_mner.types import LabelledSpan, Post
 
 _KINDS = {"R": "relations", "E": "events", "A": "attributes", "M": "attributes", "N": "normalizations", "#": "notes"}
@@ -97,6 +98,9 @@ def _write(posts: Iterable[Post], path: Path, options: FormatOptions, left_out: 
                 left_out["labels with white space in them (written with _)"] += label != e.label
                 covered = " ".join(re.split(r"[\r\n\t]", text[e.start : e.end]))
                 lines.append(f"T{number}\t{label} {place(e.start)} {place(e.end)}\t{covered}\n")
+                score = score_of(e)
+                if score is not None:  # brat shows the notes of an entity; it has no numbers
+                    lines.append(f"#{number}\tAnnotatorNotes T{number}\tscore {score}\n")
                 labels.add(label)
             name = _name(post.id, names)
             left_out["ids that are no file names (written with _)"] += name != post.id
@@ -121,4 +125,4 @@ def _name(identifier: str, taken: set[str]) -> str:
     return name
 
 
-BRAT = Format("brat", "brat's .txt and .ann files", _read, _write)
+BRAT = Format("brat", "brat's .txt and .ann files", _read, _write, scores=True)

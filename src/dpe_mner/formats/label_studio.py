@@ -19,6 +19,7 @@ from dpe_mner.formats.base import (
     write_array,
 )
 from dpe_mner.formats.offsets import Offsets
+from dpe_mner.formats.predicted import PredictedPost, as_predicted, lowest_score, read_score, score_of, with_score
 from dpe_mner.types import LabelledSpan, Post
 
 _TEXT_KEYS = ("text", "content", "sentence", "tweet", "body", "document")
@@ -32,13 +33,15 @@ def _read(source: Source) -> Iterator[Post]:
         if text is None:
             source.bad(number, "bad-post", "no text to be found in its data; the task is skipped")
             continue
-        results = _full(value, source) if data is not value else _short(value)
+        predicted = source.options.predicted and data is not value
+        results = _predicted(value, source) if predicted else _full(value, source) if data is not value else _short(value)
         entities = None
         if results is not None:
-            raw = [span for result in results for span in _spans(result, source)]
-            entities = source.entities(raw, text, line=number)
+            found = [e for result in results for e in _entities(result, text, number, source, scored=predicted)]
+            entities = tuple(dict.fromkeys(found))
         identifier = identifier_of({**value, **data}, number)
-        yield Post(id=identifier, text=text, entities=entities, line=number, **visual_of(data))
+        post = Post(id=identifier, text=text, entities=entities, line=number, **visual_of(data))
+        yield as_predicted(post) if predicted else post
 
 
 def _text(data: Mapping[str, Any]) -> str | None:
@@ -63,11 +66,30 @@ def _full(task: Mapping[str, Any], source: Source) -> list[Any] | None:
     return kept[0]["result"] if kept else None
 
 
+def _predicted(task: Mapping[str, Any], source: Source) -> list[Any] | None:
+    """What the newest prediction of a model says; None when there is none."""
+    given = task["predictions"] if isinstance(task.get("predictions"), list) else []
+    kept = [one for one in given if isinstance(one, dict) and isinstance(one.get("result"), list)]
+    source.left_out["earlier predictions of a task"] += max(len(kept) - 1, 0)
+    source.left_out["annotations"] += len(task["annotations"]) if isinstance(task.get("annotations"), list) else 0
+    return kept[-1]["result"] if kept else None
+
+
 def _short(task: Mapping[str, Any]) -> list[Any] | None:
     for value in task.values():
         if isinstance(value, list) and value and all(isinstance(i, dict) and "start" in i for i in value):
             return [{"type": "labels", "value": item} for item in value]
     return [] if isinstance(task.get("label"), list) or "annotator" in task else None
+
+
+def _entities(result: Any, text: str, line: int, source: Source, *, scored: bool) -> Iterator[LabelledSpan]:
+    for raw in _spans(result, source):
+        score = read_score(result.get("score")) if scored else None
+        if scored and score is None:
+            source.bad(line, "bad-entity", f"entity {raw[0]}-{raw[1]}: 'score' is not in [0, 1]; it is left out")
+            continue
+        for entity in source.entities([raw], text, line=line):
+            yield entity if score is None else with_score(entity, score)
 
 
 def _spans(result: Any, source: Source) -> Iterator[RawSpan]:
@@ -97,7 +119,7 @@ def _write(posts: Iterable[Post], path: Path, options: FormatOptions, left_out: 
             "annotations": [],
         }
         if entities is not None:
-            result = [
+            result: list[dict[str, Any]] = [
                 {
                     "id": f"e{k}",
                     "from_name": "label",
@@ -107,7 +129,13 @@ def _write(posts: Iterable[Post], path: Path, options: FormatOptions, left_out: 
                 }
                 for k, e in enumerate(entities)
             ]
-            row["annotations"] = [{"result": result, "was_cancelled": False}]
+            if not isinstance(post, PredictedPost):
+                row["annotations"] = [{"result": result, "was_cancelled": False}]
+                return row
+            for one, entity in zip(result, entities, strict=True):
+                one["score"] = score_of(entity)
+            # A task is sorted by the score of its prediction: what the model is least sure of is seen first.
+            row["predictions"] = [{"model_version": "dpe-mner", "score": lowest_score(entities), "result": result}]
         return row
 
     return write_array(path, (task(number, post) for number, post in enumerate(posts, start=1)))
@@ -124,5 +152,5 @@ def _write_short(posts: Iterable[Post], path: Path, options: FormatOptions, left
     return write_array(path, map(task, posts))
 
 
-LABEL_STUDIO = Format("label-studio", "Label Studio's JSON export", _read, _write)
+LABEL_STUDIO = Format("label-studio", "Label Studio's JSON export", _read, _write, scores=True)
 LABEL_STUDIO_MIN = Format("label-studio-min", "Label Studio's JSON-MIN export", _read, _write_short)

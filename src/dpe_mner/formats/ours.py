@@ -22,6 +22,7 @@ from dpe_mner.formats.base import (
     write_file,
     write_lines,
 )
+from dpe_mner.formats.predicted import score_of
 from dpe_mner.types import LabelledSpan, Post
 
 _SPACE = re.compile(r"[\t\r\n]+")
@@ -40,8 +41,14 @@ def post_object(post: Post, left_out: Counter[str]) -> dict[str, Any]:
         value["words"] = list(post.words or ())
     value |= visual_values(post, left_out)
     if post.entities is not None:
-        value["entities"] = [{"start": e.start, "end": e.end, "label": e.label} for e in post.entities]
+        value["entities"] = [_entity_object(entity) for entity in post.entities]
     return value
+
+
+def _entity_object(entity: LabelledSpan) -> dict[str, Any]:
+    value: dict[str, Any] = {"start": entity.start, "end": entity.end, "label": entity.label}
+    score = score_of(entity)
+    return value if score is None else {**value, "score": score}
 
 
 def _write_posts(posts: Iterable[Post], path: Path, options: FormatOptions, left_out: Counter[str]) -> int:
@@ -79,5 +86,5 @@ def _block(post: Post, options: FormatOptions, left_out: Counter[str]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-JSONL = Format("jsonl", "posts of this package, JSON Lines", _read_posts, _write_posts, ours=True)
+JSONL = Format("jsonl", "posts of this package, JSON Lines", _read_posts, _write_posts, ours=True, scores=True)
 CONLL = Format("conll", "a word and its tag a line", _read_conll, _write_conll, offsets=False, ours=True)

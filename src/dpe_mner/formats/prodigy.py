@@ -18,7 +18,8 @@ from dpe_mner.formats.base import (
     write_lines,
 )
 from dpe_mner.formats.offsets import Offsets
-from dpe_mner.types import Post
+from dpe_mner.formats.predicted import PredictedPost, as_predicted, lowest_score, read_score, score_of, with_score
+from dpe_mner.types import LabelledSpan, Post
 
 
 def _read(source: Source) -> Iterator[Post]:
@@ -35,22 +36,24 @@ def _read(source: Source) -> Iterator[Post]:
         meta = value["meta"] if isinstance(value.get("meta"), dict) else {}
         entities = None
         if isinstance(spans, list):
-            raw = [
-                (
-                    s.get("start"),
-                    s.get("end"),
-                    s.get("label"),
-                    s.get("text") if isinstance(s.get("text"), str) else None,
-                )
-                for s in spans
-                if isinstance(s, dict)
-            ]
-            if len(raw) < len(spans):
-                source.bad(number, "bad-entity", f"{len(spans) - len(raw)} spans are no objects; they are left out")
-            entities = source.entities(raw, text, line=number)
-        yield Post(
+            kept = [span for span in spans if isinstance(span, dict)]
+            if len(kept) < len(spans):
+                source.bad(number, "bad-entity", f"{len(spans) - len(kept)} spans are no objects; they are left out")
+            # Scores stay in a span when a person accepts it: it is a model's only where nobody answered.
+            asked = "answer" not in value
+            found = [entity for span in kept for entity in _span(span, text, number, source, scored=asked)]
+            entities = tuple(dict.fromkeys(found))
+        post = Post(
             id=identifier_of({**value, **meta}, number), text=text, entities=entities, line=number, **visual_of(meta)
         )
+        yield as_predicted(post) if lowest_score(entities or ()) is not None else post
+
+
+def _span(span: dict[str, Any], text: str, line: int, source: Source, *, scored: bool) -> Iterator[LabelledSpan]:
+    surface = span["text"] if isinstance(span.get("text"), str) else None
+    score = read_score(span.get("score")) if scored else None
+    for entity in source.entities([(span.get("start"), span.get("end"), span.get("label"), surface)], text, line=line):
+        yield entity if score is None else with_score(entity, score)
 
 
 def _write(posts: Iterable[Post], path: Path, options: FormatOptions, left_out: Counter[str]) -> int:
@@ -59,12 +62,21 @@ def _write(posts: Iterable[Post], path: Path, options: FormatOptions, left_out: 
         place = Offsets(text, options.unit).from_characters
         # What Prodigy has no key for travels in "meta", which it shows and keeps; "image" would be a task of its own.
         value: dict[str, Any] = {"text": text, "meta": {"id": post.id, **visual_values(post, left_out)}}
-        if entities is not None:
-            value["spans"] = [{"start": place(e.start), "end": place(e.end), "label": e.label} for e in entities]
+        if entities is None:
+            return value
+        value["spans"] = [{"start": place(e.start), "end": place(e.end), "label": e.label} for e in entities]
+        if not isinstance(post, PredictedPost):
             value["answer"] = "accept"
+            return value
+        # Without an answer it is a task still to be looked at; Prodigy shows what is in "meta".
+        for span, entity in zip(value["spans"], entities, strict=True):
+            span["score"] = score_of(entity)
+        lowest = lowest_score(entities)
+        if lowest is not None:
+            value["meta"]["score"] = lowest
         return value
 
     return write_lines(path, map(row, posts))
 
 
-PRODIGY = Format("prodigy", "Prodigy's JSONL", _read, _write)
+PRODIGY = Format("prodigy", "Prodigy's JSONL", _read, _write, scores=True)

@@ -18,6 +18,8 @@ from dpe_mner.formats.huggingface import HUGGINGFACE
 from dpe_mner.formats.label_studio import LABEL_STUDIO, LABEL_STUDIO_MIN
 from dpe_mner.formats.offsets import Unit
 from dpe_mner.formats.ours import CONLL, JSONL
+from dpe_mner.formats.predicted import without_place
+from dpe_mner.formats.predictions import PREDICTIONS
 from dpe_mner.formats.prodigy import PRODIGY
 from dpe_mner.formats.spacy_docbin import SPACY
 from dpe_mner.formats.spacy_json import SPACY_JSON
@@ -28,6 +30,7 @@ FORMATS: dict[str, Format] = {
     for each in (
         JSONL,
         CONLL,
+        PREDICTIONS,
         DOCCANO,
         LABEL_STUDIO,
         LABEL_STUDIO_MIN,
@@ -103,6 +106,8 @@ def convert(
         InputError: If a format, unit or file does not serve, or the source holds no post.
     """
     reads, writes = find_format("--from", read_as), find_format("--to", write_as)
+    if reads.read is None:
+        raise InputError(f"--from {reads.name}: is there to be looked at, and nothing reads it; convert to it instead")
     asked, wanted = options or FormatOptions(), output_offsets
     if wanted is None and reads.ours:
         wanted, offsets = offsets, None
@@ -112,6 +117,7 @@ def convert(
     done = Converted()
     origin = Source(os.fspath(source), replace(asked, unit=offsets or "characters"), done.problems, done.not_read)
     posts = _at_least_one(reads.read(origin), origin)
+    posts = without_place(posts, done.not_written, scores=writes.scores, grounding=writes.grounding)
     done.posts = writes.write(posts, Path(target), replace(asked, unit=wanted or "characters"), done.not_written)
     done.problems.sort(key=lambda problem: (problem.path, problem.line))
     return done

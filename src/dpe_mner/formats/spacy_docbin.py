@@ -11,6 +11,7 @@ from typing import Any
 from dpe_mner.data.words import split_text
 from dpe_mner.errors import InputError
 from dpe_mner.formats.base import Format, FormatOptions, Source, as_text, visual_of, visual_values
+from dpe_mner.formats.predicted import as_predicted, lowest_score, read_score, score_of, with_score
 from dpe_mner.types import LabelledSpan, Post
 
 _KEY = "dpe_mner"  # of our id, picture, caption and objects among a Doc's user data
@@ -24,6 +25,8 @@ def _spacy() -> Any:
         import spacy.util
     except ImportError:
         raise InputError(".spacy files need spaCy; run pip install 'dpe-mner[spacy]'") from None
+    if not spacy.tokens.Span.has_extension("score"):  # the same name that the component of a pipeline gives it
+        spacy.tokens.Span.set_extension("score", default=None)
     return spacy
 
 
@@ -41,19 +44,24 @@ def _read(source: Source) -> Iterator[Post]:
     for number, doc in enumerate(docs, start=1):
         ours = doc.user_data.get(_KEY)
         kept: dict[str, Any] = ours if isinstance(ours, dict) else {}
-        found = {
-            LabelledSpan(start=s.start_char, end=s.end_char, label=s.label_): None for s in _spans(doc) if s.label_
-        }
+        found = {_entity(span): None for span in _spans(doc) if span.label_}
         labelled = bool(found) or doc.has_annotation("ENT_IOB") or _GROUP in doc.spans
         for name in set(doc.spans) - {_GROUP}:
             source.left_out[f"spans of the group {name!r}"] += len(doc.spans[name])
-        yield Post(
+        post = Post(
             id=str(kept.get("id", number)),
             text=doc.text,
             entities=tuple(sorted(found, key=lambda e: (e.start, e.end))) if labelled else None,
             line=number,
             **visual_of(kept),
         )
+        yield as_predicted(post) if lowest_score(found) is not None else post
+
+
+def _entity(span: Any) -> LabelledSpan:
+    entity = LabelledSpan(start=span.start_char, end=span.end_char, label=span.label_)
+    score = read_score(span._.score)
+    return entity if score is None else with_score(entity, score)
 
 
 def _spans(doc: Any) -> list[Any]:
@@ -83,6 +91,10 @@ def _doc(spacy: Any, vocab: Any, post: Post, left_out: Counter[str]) -> Any:
     if entities is None:
         return doc
     spans = [doc.char_span(e.start, e.end, label=e.label) for e in entities]
+    for span, entity in zip(spans, entities, strict=True):
+        score = score_of(entity)
+        if score is not None:
+            span._.score = score
     flat = spacy.util.filter_spans(spans)
     doc.set_ents(flat)  # words outside are then known to be outside
     rest = [span for span in spans if span not in flat]
@@ -113,4 +125,4 @@ def _tokens(text: str, entities: Iterable[LabelledSpan]) -> tuple[list[str], lis
     return tokens, spaces
 
 
-SPACY = Format("spacy", "spaCy's .spacy files (DocBin)", _read, _write, offsets=False)
+SPACY = Format("spacy", "spaCy's .spacy files (DocBin)", _read, _write, offsets=False, scores=True)
