@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -100,16 +100,18 @@ def load_dataset(
     label_map: Mapping[str, str] | None = None,
     columns: Columns | None = None,
     labels: LabelRules | None = None,
+    read: Callable[[str, list[Problem]], Iterator[Post]] | None = None,
 ) -> Dataset:
     """Read a data set whole.
 
     Args:
-        path: CoNLL or JSONL.
+        path: CoNLL or JSONL, or what ``read`` reads.
         visual_text: Captions and tags by image id; a post's own win.
         images: Folder that image paths are relative to; the file's own folder when not given.
         label_map: Old label to new, e.g. ``{"OTHER": "MISC"}``; short for ``labels`` with nothing else.
         columns: Which columns of CoNLL hold word and tag.
         labels: What becomes of the labels; afterwards they know which of them were met.
+        read: Reads the posts of another tool's file, filling a list of problems.
 
     Returns:
         The posts and their problems.
@@ -122,7 +124,7 @@ def load_dataset(
     if os.path.isdir(name):
         refuse_binary(name)
         raise InputError(f"{name}: is a folder; give a CoNLL or JSONL file")
-    posts = list(read_posts(name, problems, columns=columns))
+    posts = list(read_posts(name, problems, columns=columns) if read is None else read(name, problems))
     problems.sort(key=lambda problem: problem.line)  # the first lines were looked at before they were read
     if not posts:
         first = f" ({problems[0]})" if problems else ""

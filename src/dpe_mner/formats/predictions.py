@@ -149,5 +149,12 @@ def _row(post: Post, left_out: Counter[str]) -> dict[str, Any]:
 
 
 PREDICTIONS = Format(
-    "predictions", "what predict writes, JSON Lines", _read, _write, offsets=False, ours=True, scores=True, grounding=True
+    "predictions",
+    "what predict writes, JSON Lines",
+    _read,
+    _write,
+    offsets=False,
+    ours=True,
+    scores=True,
+    grounding=True,
 )

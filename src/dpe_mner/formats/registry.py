@@ -123,6 +123,24 @@ def convert(
     return done
 
 
+def read_labelled(path: str, problems: list[Problem], *, name: str, option: str) -> Iterator[Post]:
+    """Labelled posts of another tool's file, for training.
+
+    Args:
+        path: The file, or brat's folder.
+        problems: Filled while reading.
+        name: Of the format.
+        option: What the name was given as, for errors.
+
+    Raises:
+        InputError: If there is no such format, or nothing reads it.
+    """
+    found = find_format(option, name)
+    if found.read is None:
+        raise InputError(f"{option} {found.name}: is there to be looked at, and nothing reads it")
+    yield from found.read(Source(path, FormatOptions(), problems, Counter()))
+
+
 def _at_least_one(posts: Iterator[Post], source: Source) -> Iterator[Post]:
     """Pass posts on, the first one read before anything is written."""
     first = next(posts, None)

@@ -26,6 +26,9 @@ class SourceSettings(Section):
     name: str = Field(min_length=1)
     folder: str = "."
     train: str
+    train_format: str | None = Field(
+        default=None, description="of the training file, where another tool wrote it: label-studio, doccano, ..."
+    )
     valid: str | None = None
     hold_out: float = Field(
         default=0.0,
@@ -54,6 +57,9 @@ class DataSettings(Section):
 
     folder: str = "."
     train: str = "train.txt"
+    train_format: str | None = Field(
+        default=None, description="of the training file, where another tool wrote it: label-studio, doccano, ..."
+    )
     valid: str = "valid.txt"
     visual_text: str | None = None
     images: str | None = Field(default=None, description="folder of pictures, named in the posts or after their ids")

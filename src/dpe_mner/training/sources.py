@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from dpe_mner.data.check import count_by_kind
@@ -16,6 +17,7 @@ from dpe_mner.data.gold import check_labels, gold_summary
 from dpe_mner.data.labels import LabelRules
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.answers import require_labels
+from dpe_mner.formats.registry import read_labelled
 from dpe_mner.settings import Convention
 from dpe_mner.training.recipe import DataSettings, Recipe, SourceSettings
 from dpe_mner.training.sanity import check_splits
@@ -134,12 +136,16 @@ def _load(
 
     where = path(name)
     assert where is not None
+    read = None
+    if files.train_format is not None and name == files.train:
+        read = partial(read_labelled, name=files.train_format, option="train_format")
     dataset = load_dataset(
         where,
         visual_text=path(files.visual_text),
         images=path(files.images),
         columns=Columns(word=files.word_column, tag=files.tag_column),
         labels=rules,
+        read=read,
     )
     require_labels(dataset)
     if log is not None:

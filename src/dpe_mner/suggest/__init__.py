@@ -1,0 +1,1 @@
+"""Which posts are most worth labelling."""
