@@ -175,7 +175,7 @@ def test_demo_writes_its_page(saved_model, tmp_path):
 
 def test_help_everywhere_with_an_example():
     names = (
-        "predict evaluate train calibrate extract import-visual reproduce baseline bench export check-data convert demo"
+        "predict evaluate train calibrate extract import-visual reproduce baseline bench export check-data convert suggest demo"
     )
     for command in ([], *([name] for name in names.split())):
         result = run(*command, "--help")

@@ -69,7 +69,7 @@ def word_vectors(texts: Sequence[Sequence[str]]) -> Any:
             columns.append(numbers.setdefault(word.lower(), len(numbers)))
     size = (len(texts), max(len(numbers), 1))
     counts = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=size)
-    seen = np.asarray(counts.astype(bool).sum(0)).ravel()
+    seen = np.bincount(counts.nonzero()[1], minlength=size[1])
     weighted = counts @ diags(np.log((1 + len(texts)) / (1 + seen)) + 1)
     length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1)).ravel())
     return diags(1 / np.maximum(length, 1e-12)) @ weighted
