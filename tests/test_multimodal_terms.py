@@ -18,7 +18,10 @@ from dpe_mner.baselines.own_words import OwnTexts, queries_of, type_words
 from dpe_mner.baselines.prefix import GridTokens
 from dpe_mner.baselines.umt import boundary_conversion, boundary_tags
 from dpe_mner.baselines.vision import Blocks, pooled_grid
+from dpe_mner.data.words import words_of
 from dpe_mner.representations.bert import PrefixStates
+from dpe_mner.representations.collate import collate
+from dpe_mner.types import Post
 
 # --- DebiasCL
 
@@ -215,6 +218,21 @@ def test_gold_spans_by_first_word_and_length(encoders):
     assert end.nonzero().tolist() == [[0, 1], [1, 4]]
     table, _, _ = gold_table(gold, torch.tensor([0, 0, 2]), torch.tensor([0, 1, 0]), 5, 3)
     assert table.nonzero().tolist() == [[0, 0, 1], [1, 3, 1]]
+
+
+@torch.no_grad()
+def test_a_post_as_long_as_fits_behind_a_query_is_read_whole_whatever_it_is_padded_to(encoders):
+    built = tiny("mner-qg", encoders("bert-uncased"))
+    words = tuple("abcdefgh" for _ in range(30))
+    post = Post(id="long", words=words)
+    windows = built.tokenizer.windows(post, words_of(post))
+    longest = max(len(window.text.ids) for window in windows)
+    assert longest > built.tokenizer.max_pieces - 8  # as many words as there is room for
+    one, other = (collate(windows, pad_id=0, multiple=multiple) for multiple in (1, 32))
+    assert other.text.ids.shape[1] > one.text.ids.shape[1]
+    seen = [built.model.eval().read(b, torch.tensor([0]), torch.tensor([1])) for b in (one, other)]
+    M = one.words
+    assert torch.allclose(seen[0].start, seen[1].start[:, :M], atol=1e-5)
 
 
 def test_queries_and_words_of_unknown_labels_are_their_names():

@@ -21,7 +21,7 @@ in expectation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import torch
@@ -35,6 +35,7 @@ from dpe_mner.baselines.span_table import following, inside_post
 from dpe_mner.baselines.vision import Blocks, image_blocks, pooled_grid
 from dpe_mner.decoding.candidates import Candidates, Row, choose, rows_of, sort_candidates
 from dpe_mner.representations.batch import Batch, GoldSpans, PieceBatch
+from dpe_mner.representations.windows import piece_limit
 
 _MATCH_WEIGHT = 0.1  # start and end count 1; their sum divides all three (Li et al.'s script)
 _SCALES = (7, 4, 2)
@@ -77,7 +78,7 @@ class MnerQg(MultimodalBaseline):
         """What is read of P pairs of a post and a type (from 0). *Shapes:* (P,) and (P,)."""
         asked = replace(
             batch,
-            text=ask(self.queries.pieces(), batch.text, post, kind),
+            text=ask(self.queries.pieces(), self._with_room(batch.text), post, kind),
             lengths=batch.lengths[post],
             caption=None,
             tags=None,
@@ -94,6 +95,11 @@ class MnerQg(MultimodalBaseline):
         match = self.match(self.match_first(x)[:, :, None] + following(self.match_last(x), self.longest))
         inside = inside_post(asked.lengths, asked.words, self.longest)
         return Reading(exists, self.start(x).squeeze(-1), self.end(x).squeeze(-1), match.squeeze(-1), mask, inside)
+
+    def _with_room(self, text: PieceBatch) -> PieceBatch:
+        """The pieces of the posts without padding that would not fit behind a query."""
+        room = piece_limit(self.text_encoder.encoder.config) - self.query_pieces + 1
+        return PieceBatch(*(getattr(text, f.name)[:, :room] for f in fields(text)))
 
     def _with_picture(self, x: Tensor, batch: Batch, post: Tensor) -> Tensor:
         if self.image is None or self.channels is None or batch.coarse is None:

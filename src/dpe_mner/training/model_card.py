@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from dpe_mner.training.recipe import Recipe
 
@@ -17,15 +17,15 @@ def model_card(recipe: Recipe, metrics: dict[str, Any]) -> str:
         metrics: As written to ``metrics.json``.
     """
     validation = metrics["validation"]
-    header = yaml.safe_dump(
-        {
-            "library_name": "dpe-mner",
-            "pipeline_tag": "token-classification",
-            "tags": ["named-entity-recognition", "multimodal", "diffusion"],
-            "license": "apache-2.0",
-        },
-        sort_keys=False,
-    )
+    header = ModelCardData(
+        library_name="dpe-mner",
+        pipeline_tag="token-classification",
+        tags=["named-entity-recognition", "multimodal", "diffusion"],
+        license="apache-2.0",
+        metrics=["precision", "recall", "f1"],
+        model_name=recipe.name,
+        eval_results=results_of(metrics),
+    ).to_yaml()
     types = "\n".join(
         f"| {label} | {s['precision']:.1f} | {s['recall']:.1f} | {s['f1']:.1f} | {s['support']} |"
         for label, s in validation["per_type"].items()
@@ -38,7 +38,8 @@ def model_card(recipe: Recipe, metrics: dict[str, Any]) -> str:
     training = recipe.training
     error, held_out = (f"{metrics['reliability'][key]:.3f}" for key in ("error", "held_out_error"))
     return f"""---
-{header}---
+{header}
+---
 
 # {recipe.name}
 
@@ -88,6 +89,25 @@ training, dpe-mner {metrics["package_version"]}, torch {metrics["torch_version"]
 * Captions come from a captioner and can be wrong; so can what the model makes of them.
 * People's names are found in what people wrote. Mind the rights of those named before storing or linking them.
 """
+
+
+def results_of(metrics: dict[str, Any]) -> list[EvalResult]:
+    """Validation scores as leaderboards read them: shares, of each corpus where there are several."""
+    scored = {source["name"]: source["validation"] for source in metrics.get("sources", ())}
+    return [
+        EvalResult(
+            task_type="token-classification",
+            task_name="Named entity recognition",
+            dataset_type="other",
+            dataset_name=f"{name}, validation" if name else "validation",
+            dataset_split="validation",
+            metric_type=kind,
+            metric_name=f"{kind}, strict span and type",
+            metric_value=round(report[kind] / 100, 4),
+        )
+        for name, report in (scored or {"": metrics["validation"]}).items()
+        for kind in ("precision", "recall", "f1")
+    ]
 
 
 def _sources(metrics: dict[str, Any]) -> str:
