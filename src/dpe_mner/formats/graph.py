@@ -114,9 +114,7 @@ class Grapher:
     def __init__(self, options: FormatOptions, left_out: Counter[str]) -> None:
         self.base = check_base(options.base)
         self.left_out = left_out
-        self._own = {
-            label: Iri(check_iri("--class-iri", iri)) for label, iri in options.class_iris.items()
-        }
+        self._own = {label: Iri(check_iri("--class-iri", iri)) for label, iri in options.class_iris.items()}
         self._met: Counter[int] = Counter()  # hashes of ids: a name of its own for each of millions of posts
 
     def __call__(self, post: Post) -> list[Node]:
@@ -241,7 +239,7 @@ def _describe_label(nodes: _Nodes, iri: Iri, text: str) -> None:
 
 
 def _ground(nodes: _Nodes, name: str, mention: Iri, grounding: Grounding) -> None:
-    """A second annotation, which links the mention with what it looked at: a part of the picture, or an object's name."""
+    """A second annotation, which links the mention with what it looked at: a part of the picture, or an object."""
     link, seen = nodes.own(f"grounding-{name}"), nodes.own(f"seen-{name}")
     nodes.say(
         link,

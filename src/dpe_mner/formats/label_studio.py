@@ -34,7 +34,9 @@ def _read(source: Source) -> Iterator[Post]:
             source.bad(number, "bad-post", "no text to be found in its data; the task is skipped")
             continue
         predicted = source.options.predicted and data is not value
-        results = _predicted(value, source) if predicted else _full(value, source) if data is not value else _short(value)
+        results = (
+            _predicted(value, source) if predicted else _full(value, source) if data is not value else _short(value)
+        )
         entities = None
         if results is not None:
             found = [e for result in results for e in _entities(result, text, number, source, scored=predicted)]

@@ -79,9 +79,7 @@ def read_score(value: object) -> float | None:
     return float(value) if 0 <= value <= 1 else None
 
 
-def without_place(
-    posts: Iterable[Post], left_out: Counter[str], *, scores: bool, grounding: bool
-) -> Iterator[Post]:
+def without_place(posts: Iterable[Post], left_out: Counter[str], *, scores: bool, grounding: bool) -> Iterator[Post]:
     """Pass posts on, counting the scores and parts of pictures that the format they go to has no place for."""
     for post in posts:
         for span in post.entities or ():
@@ -109,4 +107,3 @@ def read_grounding(value: object) -> Grounding | None:
         box = tuple(sides)
     rest = {key: value[key] for key in ("lift", "relevance") if isinstance(value.get(key), int | float)}
     return Grounding(entity=value["entity"], source=source, name=name, box=box, weight=weight, **rest)
-

@@ -87,7 +87,9 @@ def _turtle_object(value: Iri | Literal) -> str:
 
 def _triples(nodes: list[Node]) -> str:
     return "".join(
-        f"<{node.iri}> <{predicate}> {_triple_object(value)} .\n" for node in nodes for predicate, value in node.statements
+        f"<{node.iri}> <{predicate}> {_triple_object(value)} .\n"
+        for node in nodes
+        for predicate, value in node.statements
     )
 
 
@@ -98,7 +100,8 @@ def _turtle(nodes: list[Node]) -> str:
         for predicate, value in node.statements:
             said.setdefault(predicate, []).append(_turtle_object(value))
         lines = [
-            f"{'a' if predicate == _TYPE else _compact(predicate)} {', '.join(values)}" for predicate, values in said.items()
+            f"{'a' if predicate == _TYPE else _compact(predicate)} {', '.join(values)}"
+            for predicate, values in said.items()
         ]
         blocks.append(f"<{node.iri}> " + " ;\n    ".join(lines) + " .\n")
     return "\n" + "".join(blocks)

@@ -120,7 +120,9 @@ class _Reader:
         for subject, text in texts:
             seen.setdefault(subject, str(text))
         for subject, text in seen.items():
-            entities = [e for raw, score, grounding in found.pop(subject, ()) for e in self._made(raw, text, score, grounding)]
+            entities = [
+                e for raw, score, grounding in found.pop(subject, ()) for e in self._made(raw, text, score, grounding)
+            ]
             names = self._values(subject, self._term("dcterms:identifier"))
             post = Post(
                 id=names[0] if names else _last_part(str(subject)),
@@ -148,7 +150,7 @@ class _Reader:
 
     def _entities(self) -> dict[Any, list[tuple[Any, float | None, Grounding | None]]]:
         """What is said of each source: a place with its label, the score, and what was looked at."""
-        links = {}
+        links: dict[Any, Grounding] = {}
         found: dict[Any, list[tuple[Any, float | None, Grounding | None]]] = {}
         annotations = list(self.graph.subjects(self._type, self._term("oa:Annotation")))
         plain = []
