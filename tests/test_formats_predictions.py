@@ -131,7 +131,7 @@ def test_predictions_find_their_posts(order, tmp_path, write):
 
 
 def test_posts_of_one_id_are_taken_in_order(tmp_path):
-    same = renamed([TIM, WORDS, NONE], ["x"] * 3)
+    same = renamed([TIM, NONE, TIM], ["x"] * 3)
     back, _ = there_and_back(tmp_path, same, "predictions")
     assert back == [expected(*each) for each in same]
 
