@@ -71,9 +71,10 @@ def parsed(path, name):
 
 
 @given(found=st.lists(predictions(grounded=True), min_size=1, max_size=3))
-@QUICK
+@settings(QUICK, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_all_three_are_one_graph_of_known_terms(tmp_path_factory, caplog, found):
     folder = tmp_path_factory.mktemp("graph")
+    caplog.clear()
     with caplog.at_level(logging.WARNING, "rdflib"):  # it warns of IRIs that are none
         files = {name: written(folder, found, name)[0] for name in GRAPHS}
         graphs = {name: set(parsed(path, name)) for name, path in files.items()}
