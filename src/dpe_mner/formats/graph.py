@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -43,9 +44,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Iri(str):
-    """An absolute IRI."""
+    """An absolute IRI.
 
-    __slots__ = ()
+    Attributes:
+        short: ``oa:Annotation`` for a term of a vocabulary; empty for any other.
+    """
+
+    short: str = ""
 
 
 class Literal(NamedTuple):
@@ -70,10 +75,13 @@ class Node(NamedTuple):
     statements: list[Statement]
 
 
+@cache
 def term(name: str) -> Iri:
     """The IRI of ``oa:Annotation`` and the like."""
     prefix, _, local = name.partition(":")
-    return Iri(NAMESPACES[prefix] + local)
+    iri = Iri(NAMESPACES[prefix] + local)
+    iri.short = name
+    return iri
 
 
 def check_iri(option: str, iri: str) -> str:

@@ -21,7 +21,6 @@ from dpe_mner.types import Post
 _TYPE = term("rdf:type")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f", '"': '\\"', "\\": "\\\\"}
 _ESCAPED = re.compile(r'[\x00-\x1f"\\\x7f]')
-_LOCAL = re.compile(r"[A-Za-z]+")
 
 # Terms as the context of Web Annotation has them (http://www.w3.org/ns/anno.jsonld), written out so that nothing need
 # be fetched; what is of other vocabularies keeps its prefix.
@@ -59,14 +58,6 @@ def _context() -> dict[str, Any]:
     return context
 
 
-def _compact(iri: Iri) -> str:
-    """``oa:Annotation`` for the IRI of a known vocabulary's term; an empty string for any other."""
-    for prefix, namespace in NAMESPACES.items():
-        if iri.startswith(namespace) and _LOCAL.fullmatch(iri, len(namespace)):
-            return f"{prefix}:{iri[len(namespace) :]}"
-    return ""
-
-
 def _escape(text: str) -> str:
     return _ESCAPED.sub(lambda found: _SHORT.get(found[0]) or f"\\u{ord(found[0]):04X}", text)
 
@@ -80,7 +71,7 @@ def _triple_object(value: Iri | Literal) -> str:
 
 def _turtle_object(value: Iri | Literal) -> str:
     if isinstance(value, Iri):
-        return _compact(value) or f"<{value}>"
+        return value.short or f"<{value}>"
     quoted = f'"{_escape(value.text)}"'
     return f"{quoted}^^xsd:{value.datatype}" if value.datatype else quoted
 
@@ -100,7 +91,7 @@ def _turtle(nodes: list[Node]) -> str:
         for predicate, value in node.statements:
             said.setdefault(predicate, []).append(_turtle_object(value))
         lines = [
-            f"{'a' if predicate == _TYPE else _compact(predicate)} {', '.join(values)}"
+            f"{'a' if predicate == _TYPE else predicate.short} {', '.join(values)}"
             for predicate, values in said.items()
         ]
         blocks.append(f"<{node.iri}> " + " ;\n    ".join(lines) + " .\n")
@@ -114,7 +105,7 @@ def _objects(nodes: list[Node]) -> Iterator[str]:
     def describe(node: Node) -> dict[str, Any]:
         value: dict[str, Any] = {"id": node.iri}
         for predicate, given in node.statements:
-            short = _compact(predicate)
+            short = predicate.short
             key = "type" if predicate == _TYPE else _KEYS.get(short, short)
             said = reference(given, short) if isinstance(given, Iri) else _plain(given)
             if key not in value:
@@ -128,9 +119,8 @@ def _objects(nodes: list[Node]) -> Iterator[str]:
     def reference(iri: Iri, predicate: str) -> Any:
         if iri in waiting:
             return describe(waiting.pop(iri))
-        name = _compact(iri)
-        short = predicate in _VOCABULARY or predicate == "rdf:type"
-        return name.removeprefix("oa:") if short and name else iri
+        named = predicate in _VOCABULARY or predicate == "rdf:type"
+        return iri.short.removeprefix("oa:") if named and iri.short else iri
 
     for node in nodes:
         if waiting.pop(node.iri, None) is not None:
