@@ -21,7 +21,9 @@ from dpe_mner.types import LabelledSpan
 
 TEXT = "😀 Zoë visits  New York"  # an emoji is one character, two UTF-16 units, four bytes
 ENTITIES = [(2, 5, "PER"), (14, 22, "LOC")]
-OTHERS = [name for name in FORMATS if name != "jsonl"]
+GRAPHS = {"turtle", "n-triples", "json-ld"}
+BOTH_WAYS = [name for name in FORMATS if name not in {"jsonl", "predictions", "displacy"}]  # of what people labelled
+BASE = FormatOptions(base="https://example.org/")
 WORDS_ONLY = {"conll", "gliner", "huggingface"}
 
 
@@ -55,13 +57,15 @@ def read(path, name, tmp_path, **options):
 def needs(name):
     if name == "spacy":
         pytest.importorskip("spacy", reason="spaCy is not installed")
+    if name in GRAPHS:
+        pytest.importorskip("rdflib", reason="rdflib is not installed")
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", BOTH_WAYS)
 def test_there_and_back(name, write, tmp_path):
     needs(name)
     made = tmp_path / f"made-{name}"
-    done = convert(posts_file(write), made, read_as="jsonl", write_as=name)
+    done = convert(posts_file(write), made, read_as="jsonl", write_as=name, options=BASE)
     assert done.posts == 3
     posts, back = read(made, name, tmp_path)
     assert [p.kind for p in back.problems] == (["missing-tag"] if name == "conll" else [])
@@ -73,7 +77,11 @@ def test_there_and_back(name, write, tmp_path):
     else:
         assert [post.text for post in posts] == [TEXT, "nothing here", "not labelled"]
         assert entities_of(posts[0]) == ENTITIES
-    assert entities_of(posts[1]) == []
+    if name in GRAPHS:
+        assert posts[1].entities is None
+        assert done.not_written["posts without entities (a graph cannot tell them from unlabelled ones)"] == 1
+    else:
+        assert entities_of(posts[1]) == []
     if name == "brat":
         assert done.not_written["posts without labels (brat cannot tell them from posts without entities)"] == 1
     else:
@@ -90,12 +98,12 @@ def test_there_and_back(name, write, tmp_path):
         assert [post.id for post in posts] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", BOTH_WAYS)
 def test_posts_given_as_words(name, write, tmp_path):
     needs(name)
     rows = [{"id": p.id, "words": p.words, "entities": [vars(e) for e in p.entities]} for p in POSTS]
     made = tmp_path / "made"
-    convert(write("w.jsonl", jsonl(rows)), made, read_as="jsonl", write_as=name)
+    convert(write("w.jsonl", jsonl(rows)), made, read_as="jsonl", write_as=name, options=BASE)
     posts, done = read(made, name, tmp_path)
     assert done.problems == []
     for post, own in zip(posts, POSTS, strict=True):
@@ -104,7 +112,7 @@ def test_posts_given_as_words(name, write, tmp_path):
         else:
             assert post.text == " ".join(own.words)
             covered = [" ".join(own.words[e.start : e.end]) for e in own.entities]
-            assert [post.text[e.start : e.end] for e in post.entities] == covered
+            assert [post.text[e.start : e.end] for e in post.entities or ()] == covered
 
 
 @pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.offsets and not each.ours])

@@ -10,10 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import jsonl
+from found import predictions, write_found
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dpe_mner.data.dataset import load_dataset
+from dpe_mner.data.entities import make_entity
+from dpe_mner.data.words import words_of
+from dpe_mner.errors import InputError
 from dpe_mner.formats.base import FormatOptions
 from dpe_mner.formats.registry import FORMATS, convert
+from dpe_mner.types import Post, Prediction
 
 TEXT = "😀 Zoë visits New York now"
 ENTITIES = [(2, 5, "PER"), (13, 21, "LOC")]
@@ -48,6 +55,66 @@ def test_label_studios_converter_reads_ours_and_we_read_its(posts, tmp_path):
             assert covered == [("Zoë", "PER"), ("New York", "LOC")]
         else:
             assert [(e.start, e.end, e.label) for e in post.entities] == ENTITIES
+
+
+def test_label_studio_takes_our_predictions(posts, tmp_path):
+    peer = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
+    config = (
+        '<View><Labels name="label" toName="text"><Label value="PER"/><Label value="LOC"/></Labels>'
+        '<Text name="text" value="$text"/></View>'
+    )
+    words = words_of(Post(text=TEXT))
+    found = [make_entity(words, 1, 1, "PER", 0.9), make_entity(words, 3, 4, "LOC", 0.25)]
+    rows = [Prediction("a", TEXT, found).as_dict(), Prediction("b", "no", []).as_dict()]
+    made = tmp_path / "found.jsonl"
+    made.write_text(jsonl(rows), encoding="utf-8")
+    tasks = tmp_path / "tasks.json"
+    options = FormatOptions(posts=str(posts))
+    convert(made, tasks, read_as="predictions", write_as="label-studio", options=options)
+    interface = peer.LabelInterface(config)
+    for task, count in zip(json.loads(tasks.read_text(encoding="utf-8")), (2, 0), strict=True):
+        (said,) = task["predictions"]
+        assert interface.validate_prediction(said, return_errors=True) == []
+        assert len(said["result"]) == count
+        wrong = {**said, "result": [{**result, "to_name": "image"} for result in said["result"]]}
+        assert bool(interface.validate_prediction(wrong, return_errors=True)) == bool(count)
+
+
+@pytest.mark.parametrize("name", ["turtle", "n-triples", "json-ld"])
+@given(found=st.lists(predictions(grounded=True), min_size=1, max_size=3))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_strict_readers_of_graphs_agree_with_each_other(name, tmp_path_factory, found):
+    """rdflib forgives what others refuse: strings that end in too many quotation marks, for one."""
+    peer = pytest.importorskip("pyoxigraph", reason="pyoxigraph is not installed")
+    folder = tmp_path_factory.mktemp("strict")
+    posts, made = write_found(folder, found)
+    options = FormatOptions(posts=str(posts), base="https://example.org/")
+    kinds = {"turtle": "TURTLE", "n-triples": "N_TRIPLES", "json-ld": "JSON_LD"}
+    triples = {}
+    for each in {name, "n-triples"}:
+        convert(made, folder / each, read_as="predictions", write_as=each, options=options)
+        read = peer.parse(path=str(folder / each), format=getattr(peer.RdfFormat, kinds[each]))
+        triples[each] = {tuple(map(comparable, (t.subject, t.predicate, t.object))) for t in read}
+    assert triples[name] == triples["n-triples"]
+
+
+def comparable(value):
+    """A term; numbers by their value, for JSON-LD writes 0.5 as 5.0E-1."""
+    kind = getattr(value, "datatype", None)
+    return float(value.value) if kind is not None and kind.value.endswith("double") else str(value)
+
+
+@given(found=st.lists(predictions(grounded=True), min_size=1, max_size=2))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_pyld_reads_as_many_triples_as_there_are(tmp_path_factory, found):
+    peer = pytest.importorskip("pyld.jsonld", reason="PyLD is not installed")
+    folder = tmp_path_factory.mktemp("pyld")
+    posts, made = write_found(folder, found)
+    options = FormatOptions(posts=str(posts), base="https://example.org/")
+    for each in ("json-ld", "n-triples"):
+        convert(made, folder / each, read_as="predictions", write_as=each, options=options)
+    read = peer.to_rdf(json.loads((folder / "json-ld").read_text(encoding="utf-8")))["@default"]
+    assert len(read) == (folder / "n-triples").read_bytes().count(b" .\n")
 
 
 def test_hugging_face_datasets_reads_ours(posts, tmp_path):
@@ -93,7 +160,13 @@ def sections():
 
 @pytest.mark.parametrize(("name", "example"), list(sections()))
 def test_the_examples_in_the_documentation_are_read(name, example, write, tmp_path):
-    assert 3 <= len(example.splitlines()) <= 4
+    assert 3 <= len(example.splitlines()) <= (8 if name == "n-triples" else 4)
+    if name == "displacy":
+        with pytest.raises(InputError, match="nothing reads it"):
+            convert(write("example", example), tmp_path / "back", read_as=name, write_as="jsonl")
+        return
+    if name in {"turtle", "n-triples", "json-ld"}:
+        pytest.importorskip("rdflib", reason="rdflib is not installed")
     if name == "spacy":
         compile(example, "docs/formats.md", "exec")
         return

@@ -137,7 +137,9 @@ def _write(posts: Iterable[Post], path: Path, options: FormatOptions, left_out: 
             for one, entity in zip(result, entities, strict=True):
                 one["score"] = score_of(entity)
             # A task is sorted by the score of its prediction: what the model is least sure of is seen first.
-            row["predictions"] = [{"model_version": "dpe-mner", "score": lowest_score(entities), "result": result}]
+            lowest = lowest_score(entities)
+            said: dict[str, Any] = {"model_version": "dpe-mner", "result": result}
+            row["predictions"] = [said if lowest is None else {**said, "score": lowest}]
         return row
 
     return write_array(path, (task(number, post) for number, post in enumerate(posts, start=1)))

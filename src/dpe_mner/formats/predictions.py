@@ -128,7 +128,8 @@ def _row(post: Post, left_out: Counter[str]) -> dict[str, Any]:
     words = words_of(post)
     for name, held in (("pictures", post.image), ("captions", post.caption), ("lists of objects (tags)", post.tags)):
         left_out[name] += held is not None
-    found, grounding = [], []
+    found: list[dict[str, Any]] = []
+    grounding: list[dict[str, Any]] = []
     for span in post.entities or ():
         score = score_of(span)
         if score is None:

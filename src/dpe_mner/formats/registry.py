@@ -12,6 +12,7 @@ from dpe_mner.data.source import Problem
 from dpe_mner.errors import InputError, nearest
 from dpe_mner.formats.base import Format, FormatOptions, Source
 from dpe_mner.formats.brat import BRAT
+from dpe_mner.formats.displacy import DISPLACY
 from dpe_mner.formats.doccano import DOCCANO
 from dpe_mner.formats.gliner import GLINER
 from dpe_mner.formats.huggingface import HUGGINGFACE
@@ -21,6 +22,7 @@ from dpe_mner.formats.ours import CONLL, JSONL
 from dpe_mner.formats.predicted import without_place
 from dpe_mner.formats.predictions import PREDICTIONS
 from dpe_mner.formats.prodigy import PRODIGY
+from dpe_mner.formats.rdf import JSON_LD, N_TRIPLES, TURTLE
 from dpe_mner.formats.spacy_docbin import SPACY
 from dpe_mner.formats.spacy_json import SPACY_JSON
 from dpe_mner.types import Post
@@ -40,11 +42,17 @@ FORMATS: dict[str, Format] = {
         HUGGINGFACE,
         BRAT,
         PRODIGY,
+        TURTLE,
+        N_TRIPLES,
+        JSON_LD,
+        DISPLACY,
     )
 }
 _ALIASES = {
     "posts": "jsonl", "json": "jsonl", "docbin": "spacy", "hf": "huggingface", "hugging-face": "huggingface",
     "labelstudio": "label-studio", "labelstudio-min": "label-studio-min", "iob": "conll", "bio": "conll",
+    "ttl": "turtle", "rdf": "turtle", "nt": "n-triples", "ntriples": "n-triples", "jsonld": "json-ld",
+    "html": "displacy",
 }  # fmt: skip
 
 
