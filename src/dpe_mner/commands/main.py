@@ -26,6 +26,7 @@ from dpe_mner.commands import (
     info,
     predict,
     reproduce,
+    serve,
     train,
 )
 from dpe_mner.commands.console import Stopped, fail, is_full, note
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, evaluate, train, extract, reproduce, baseline, bench, export, check_data, convert, info, demo):
+for command in (predict, evaluate, train, extract, reproduce, baseline, bench, export, check_data, convert, info, demo, serve):
     command.register(app)
 expanding(app)
 

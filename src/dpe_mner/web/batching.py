@@ -51,12 +51,17 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dpe-mner-model")
         self._expected = 1
-        self._closing = False
+        self._closing = self._ended = False
 
     @property
     def waiting(self) -> int:
         """Posts that wait to be computed."""
         return len(self._queue)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is accepted: it was told to stop, or its loop ended."""
+        return self._closing or self._ended
 
     def submit(self, posts: Sequence[Post], options: PredictionOptions) -> list[asyncio.Future[Prediction]]:
         """Accept posts, all or none; a future that is cancelled before its turn is not computed.
@@ -64,7 +69,7 @@ class Batcher:
         Raises:
             Refused: If the queue is full, or the service stops.
         """
-        if self._closing:
+        if self.stopped:
             raise Refused(503, "stopping", "the service is stopping; ask another one", headers={"Connection": "close"})
         if len(self._queue) + len(posts) > self.limits.queue:
             self._forget_cancelled()
@@ -100,6 +105,7 @@ class Batcher:
                     _tell(each.answer, answer)
                 self.metrics.posts.inc(len(batch))
         finally:
+            self._ended = True
             self._thread.shutdown(wait=False)
 
     def close(self) -> None:

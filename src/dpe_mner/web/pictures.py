@@ -39,6 +39,6 @@ def check_picture(data: bytes, limits: Limits, *, where: str = "image") -> None:
     try:
         decode(data, most_pixels=limits.pixels)
     except PictureError as error:
-        raise Refused(422, "picture", f"{where}: the picture {error}", where=where) from None
+        raise Refused(422, "picture", f"{where}: {error}", where=where) from None
     except InputError:  # without Pillow no model reads pictures either; its warning says so
         return
