@@ -104,7 +104,7 @@ def test_every_system_says_its_source_and_both_versions():
         text = ast.get_docstring(ast.parse(source))
         assert text is not None
         assert "20" in text
-        assert ("Read in" in text or "No code was found" in text or "Neither code" in text)
+        assert "Read in" in text or "No code was found" in text or "Neither code" in text
         assert len(source.splitlines()) <= 350
         if "settings.version" in source:
             assert "``faithful``" in text

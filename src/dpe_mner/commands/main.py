@@ -45,7 +45,21 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, evaluate, train, extract, reproduce, baseline, bench, export, check_data, convert, info, demo, serve):
+for command in (
+    predict,
+    evaluate,
+    train,
+    extract,
+    reproduce,
+    baseline,
+    bench,
+    export,
+    check_data,
+    convert,
+    info,
+    demo,
+    serve,
+):
     command.register(app)
 expanding(app)
 

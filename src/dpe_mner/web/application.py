@@ -215,7 +215,6 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
         code = _CODES.get(error.status_code, "invalid")
         return JSONResponse(error_body(code, str(error.detail)), error.status_code, error.headers)
 
-
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
         return _nobody()

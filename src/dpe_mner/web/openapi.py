@@ -43,7 +43,11 @@ def install(app: FastAPI) -> None:
     def schema() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = get_openapi(
-                title=app.title, version=app.version, description=app.description, summary=app.summary, routes=app.routes
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                summary=app.summary,
+                routes=app.routes,
             )
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             for model in (PostRequest, BatchRequest):

@@ -37,7 +37,9 @@ def bind(host: str, port: int) -> socket.socket:
         bound.bind(address)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--host {host} --port {port}: cannot be had ({reason}); give another, e.g. --port 0") from None
+        raise InputError(
+            f"--host {host} --port {port}: cannot be had ({reason}); give another, e.g. --port 0"
+        ) from None
     return bound
 
 
