@@ -27,7 +27,8 @@ from dpe_mner.web.running import address_of, bind, configured
 class Capitals(Predicts):
     """Every word with a capital is a PER; ``batches`` has what was computed together.
 
-    A post that says "refuse" is refused, one that says "fail" fails, and each batch takes ``seconds``.
+    A post that says "refuse" is refused, one that says "fail" fails, and each batch takes ``seconds``,
+    and until ``gate`` is open.
     """
 
     seconds: float = 0.0
@@ -38,6 +39,7 @@ class Capitals(Predicts):
     options: list[PredictionOptions] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     begun: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Event | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -62,6 +64,8 @@ class Capitals(Predicts):
         self.threads.add(threading.get_ident())
         self.begun.set()
         time.sleep(self.seconds)
+        if self.gate is not None:
+            assert self.gate.wait(20)
         for post in given:
             if "refuse" in (post.text or ""):
                 raise InputError("this post is refused")

@@ -28,6 +28,8 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         InputError: If it cannot be had.
     """
+    if not 0 <= port < 2**16:  # looked up, it would silently be another one
+        raise InputError(f"--port {port}: a port is a number from 1 to 65535, or 0 for any that is free")
     try:
         family, kind, number, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -35,8 +37,8 @@ def bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, number)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise InputError(
             f"--host {host} --port {port}: cannot be had ({reason}); give another, e.g. --port 0"
         ) from None
