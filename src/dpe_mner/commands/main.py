@@ -26,6 +26,7 @@ from dpe_mner.commands import (
     info,
     predict,
     reproduce,
+    serve,
     suggest,
     train,
 )
@@ -57,6 +58,7 @@ for command in (
     check_data,
     convert,
     suggest,
+    serve,
     info,
     demo,
 ):

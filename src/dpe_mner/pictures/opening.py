@@ -147,8 +147,13 @@ def open_picture(source: object, *, longest_side: int = 1024, fetch_urls: bool =
     return decode(data, longest_side=longest_side)
 
 
-def decode(data: bytes, *, longest_side: int = 1024) -> Picture:
+def decode(data: bytes, *, longest_side: int = 1024, most_pixels: int = MOST_ENCODED_PIXELS) -> Picture:
     """Open encoded bytes.
+
+    Args:
+        data: Of a picture's file.
+        longest_side: Bigger pictures are reduced.
+        most_pixels: In the file, as its header gives them; nothing is decoded above it.
 
     Raises:
         PictureError: With the reason.
@@ -160,10 +165,9 @@ def decode(data: bytes, *, longest_side: int = 1024) -> Picture:
     try:
         with _open_quietly(data) as image:
             original = image.size
-            if original[0] * original[1] > MOST_ENCODED_PIXELS:
-                raise PictureError(
-                    f"has {original[0]} x {original[1]} pixels; at most {MOST_ENCODED_PIXELS // 10**6} million are read"
-                )
+            most = min(most_pixels, MOST_ENCODED_PIXELS)
+            if original[0] * original[1] > most:
+                raise PictureError(f"has {original[0]} x {original[1]} pixels; at most {most / 1e6:g} million are read")
             share = longest_side / max(*original, longest_side)
             wanted = math.ceil(original[0] * share), math.ceil(original[1] * share)
             image.draft("RGB", wanted)  # JPEG: decode at 1/2, 1/4, 1/8, not below this; others: nothing
