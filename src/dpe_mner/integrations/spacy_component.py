@@ -5,9 +5,8 @@ Without postponed annotations: spaCy reads a factory's arguments from its signat
 
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -31,7 +30,14 @@ DEFAULTS = {
     "overwrite_ents": True,
 }
 _CHECKPOINT = "checkpoint"  # folder of the model inside the component's own
-_KEPT = ("*.json", "*.md", "*.txt", "*.safetensors", "model.onnx")  # of a checkpoint; what training goes on with is not
+_KEPT = (
+    "*.json",
+    "*.md",
+    "*.txt",
+    "*.model",
+    "*.safetensors",
+    "model.onnx",
+)  # of a checkpoint; what training goes on with is not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,7 @@ class ComponentOptions:
     device: str | None = None
     picture_models: dict[str, str] | None = None
     overwrite_ents: bool = True
-    prediction: PredictionOptions = PredictionOptions()
+    prediction: PredictionOptions = field(default_factory=PredictionOptions)
 
 
 class Component:
@@ -222,4 +228,4 @@ def make_component(
     )
 
 
-Language.factory(NAME, default_config=DEFAULTS, assigns=["doc.ents", "doc._.dpe_mner_warnings"], func=make_component)
+Language.factory(NAME, default_config=DEFAULTS, assigns=["doc.ents", "span._.score"], func=make_component)
