@@ -1,0 +1,1 @@
+"""Other libraries' own ways of calling a model."""
