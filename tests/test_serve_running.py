@@ -213,7 +213,7 @@ def test_the_command_serves_with_a_token_and_stops_in_good_order(tmp_path):
             wait_for(lambda: _answers(address), seconds=30)
             assert CLIENT.post(f"{address}/v1/predict", json={"text": "x"}).status_code == 401
             found: list[httpx.Response] = []
-            posts = {"posts": [{"text": f"Kevin Durant enters Oracle Arena {k}"} for k in range(40)]}
+            posts = {"posts": [{"text": "Kevin Durant enters Oracle Arena " * 20} for _ in range(40)]}
 
             def ask():
                 found.append(CLIENT.post(f"{address}/v1/predict/batch", json=posts, headers=good))

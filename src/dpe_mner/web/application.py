@@ -44,7 +44,13 @@ class Service:
         self.limits, self.metrics = limits, Metrics()
         self.reader = Reader(limits, model.conventions)
         self.about = described(model, limits, name)
-        self.batcher = Batcher(model, limits, self.metrics)
+        self._model = model
+        self.batcher = self.fresh_batcher()
+
+    def fresh_batcher(self) -> Batcher:
+        """One that has not been stopped: an application may be started again, in another event loop."""
+        self.batcher = Batcher(self._model, self.limits, self.metrics)
+        return self.batcher
 
     async def answers(self, request: Request, read: Read, *, explain: bool) -> list[Prediction] | None:
         """Predictions of what a request asks; None if its client went away, and then nothing more is computed.
@@ -109,7 +115,7 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        working = asyncio.create_task(service.batcher.run())
+        working = asyncio.create_task(service.fresh_batcher().run())
         try:
             yield
         finally:
