@@ -1,13 +1,15 @@
 # The REST service and its page, on a CPU, without PyTorch. Build the wheel first:
 #   python -m build && docker build -t dpe-mner . && docker run --rm -p 127.0.0.1:8000:8000 dpe-mner
-# Explanations and checkpoints without a graph need PyTorch: --build-arg EXTRAS=serve,torch,pictures
+# Explanations and checkpoints without a graph need PyTorch: --build-arg EXTRAS=serve,torch,pictures, and in
+# --build-arg PIP_FLAGS where pip finds its CPU build.
 FROM python:3.11-slim AS build
 ARG EXTRAS=serve
+ARG PIP_FLAGS=
 COPY constraints.txt dist/*.whl /wheels/
 RUN python -m venv /opt/dpe-mner \
     && wheel=$(ls /wheels/*.whl) \
     && /opt/dpe-mner/bin/pip install --no-cache-dir --disable-pip-version-check -c /wheels/constraints.txt \
-        --extra-index-url https://download.pytorch.org/whl/cpu "dpe-mner[${EXTRAS}] @ file://${wheel}"
+        ${PIP_FLAGS} "dpe-mner[${EXTRAS}] @ file://${wheel}"
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --create-home dpe-mner
