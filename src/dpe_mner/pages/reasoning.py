@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dpe_mner.data.words import words_of
-from dpe_mner.explain.influence import LEAST_INFLUENCE
-from dpe_mner.explain.sources import idle
+from dpe_mner.explain.sources import LEAST_INFLUENCE, idle
 from dpe_mner.pages.html import Mark, render
 from dpe_mner.pages.picture import ShownPicture, shown_picture
 from dpe_mner.pages.steps import SOURCE_NAMES, ShownBox, ShownStep, enumerated, shown_boxes, shown_steps

@@ -6,15 +6,14 @@ Offsets of an answer count code points, as Python does, and browsers count UTF-1
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dpe_mner.data.words import words_of
+from dpe_mner.explain.sources import idle
+from dpe_mner.pages.arcs import Diagram
 from dpe_mner.pages.html import Mark, colour_of, pieces_of
+from dpe_mner.pages.steps import SOURCE_NAMES, ShownStep, enumerated, shown_boxes, shown_steps
 from dpe_mner.types import Post, Prediction
-
-if TYPE_CHECKING:
-    from dpe_mner.pages.arcs import Diagram
-    from dpe_mner.pages.steps import ShownStep
 
 
 def shown(post: Post, prediction: Prediction) -> dict[str, Any]:
@@ -35,9 +34,6 @@ def shown(post: Post, prediction: Prediction) -> dict[str, Any]:
     }
     if not prediction.representations:
         return answer
-    from dpe_mner.explain.sources import idle  # these need PyTorch, as an explanation does
-    from dpe_mner.pages.steps import SOURCE_NAMES, enumerated, shown_boxes, shown_steps
-
     return answer | {
         "steps": [_step(step) for step in shown_steps(words_of(post), prediction)],
         "boxes": [
