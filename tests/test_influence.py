@@ -12,7 +12,8 @@ from conftest import LABELS
 from dpe_mner import InputError, Post
 from dpe_mner.data.words import words_of
 from dpe_mner.explain.collect import Explanation, ground
-from dpe_mner.explain.influence import LEAST_INFLUENCE, span_influence
+from dpe_mner.explain.influence import span_influence
+from dpe_mner.explain.sources import LEAST_INFLUENCE
 from dpe_mner.fusion.attention import TransformerLayer
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
 from dpe_mner.fusion.direct import DirectTransformer

@@ -139,6 +139,12 @@ def test_what_takes_more_says_what_to_install(tmp_path, arguments):
     assert "pip install 'dpe-mner[" in shown.stderr
 
 
+def test_the_service_and_its_page_need_none_of_it():
+    pytest.importorskip("fastapi")
+    shown = bare("import dpe_mner.web.running\nfrom dpe_mner.web.application import create_app")
+    assert shown.returncode == 0, shown.stderr
+
+
 def test_a_checkpoint_without_a_graph_says_what_it_takes(saved_model):
     shown = bare("import dpe_mner\ndpe_mner.load(sys.argv[1])", saved_model)
     assert "no model.onnx" in shown.stderr.splitlines()[-1]

@@ -13,7 +13,7 @@ from torch import Tensor
 from dpe_mner.data.entities import make_entity
 from dpe_mner.data.words import Words, split_text
 from dpe_mner.decoding.candidates import DIGITS, Row, calibrated_scores, merge_steps, rows_of
-from dpe_mner.explain.influence import LEAST_INFLUENCE
+from dpe_mner.explain.sources import LEAST_INFLUENCE
 from dpe_mner.explain.starts import StartRow, start_rows, start_spans
 from dpe_mner.fusion.text_level import gap_weight, grain_weight
 from dpe_mner.pictures.kinds import Box, Detection, PictureParts

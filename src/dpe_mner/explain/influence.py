@@ -20,10 +20,6 @@ from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.settings import GRAINS, Grain, HeadSettings, Settings
 from dpe_mner.types import Post
 
-LEAST_INFLUENCE = 0.1
-"""Logits. Type logits that move by no more move a class's log odds by at most 0.2 and its probability by at most 0.05;
-the probability of a boundary changes by about a tenth of itself."""
-
 GRAIN_NAMES: Mapping[Grain, str] = {"c": "coarse", "f": "fine"}
 
 Reason = Callable[[list[Window], Sequence[PostFeatures]], ReasoningTrace]

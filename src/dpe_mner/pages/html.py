@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 _KNOWN = {"PER": 0, "LOC": 1, "ORG": 2, "MISC": 3, "OTHER": 3}
 _COLOURS = 8  # the style sheet's; types of other data sets share the second half
 
@@ -71,6 +69,8 @@ def render(template: str, **values: Any) -> str:
         template: Its file name.
         values: What it shows.
     """
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # of the extra torch; the rest needs nothing
+
     environment = Environment(
         loader=PackageLoader("dpe_mner", "pages/templates"),
         autoescape=True,

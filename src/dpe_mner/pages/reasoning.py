@@ -5,59 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dpe_mner.data.words import Words, words_of
-from dpe_mner.explain.influence import LEAST_INFLUENCE
-from dpe_mner.explain.sources import SOURCES, SourceWeights, counting, idle, source_weights
-from dpe_mner.pages.arcs import Arc, Diagram, arc_diagram
+from dpe_mner.data.words import words_of
+from dpe_mner.explain.sources import LEAST_INFLUENCE, idle
 from dpe_mner.pages.html import Mark, render
 from dpe_mner.pages.picture import ShownPicture, shown_picture
-from dpe_mner.types import Entity, Grounding, Post, Prediction, ReasoningStep
+from dpe_mner.pages.steps import SOURCE_NAMES, ShownBox, ShownStep, enumerated, shown_boxes, shown_steps
+from dpe_mner.types import Entity, Post, Prediction
 
 MOST_POSTS = 200  # on a page; with a picture each they make some ten megabytes
 _LONGEST_SIDE = 480  # pixels of a picture on the page
-_COLUMNS = {"broad": 100, "slim": 37}  # of text in a line, on a screen and on a phone
-_SURE = 0.5  # candidates that score less are drawn faint
-_NAMES = {
-    "x_t": "words",
-    "x_g": "sentence",
-    "x_s": "spans",
-} | {key: name for grain in SOURCES.values() for key, name in grain.items()}
-
-
-@dataclass(frozen=True)
-class ShownStep:
-    """A reasoning step as the page draws it.
-
-    Attributes:
-        step: As explained.
-        diagrams: Its spans as arcs, by the class of screens they fit: ``broad`` and ``slim``, or ``any``.
-        weights: Of the sources beside the text.
-        spans: It started from.
-        read: How many of those it read as an entity.
-        told: The diagram in words.
-    """
-
-    step: ReasoningStep
-    diagrams: Mapping[str, Diagram]
-    weights: SourceWeights
-    spans: int
-    read: int
-    told: str
-
-
-@dataclass(frozen=True)
-class ShownBox:
-    """A place in the picture and the entities that looked there.
-
-    Attributes:
-        box: Left, top, right, bottom as shares of width and height.
-        numbers: Of the entities, from 1.
-        label: Type of the first of them, for the colour.
-    """
-
-    box: tuple[float, float, float, float]
-    numbers: list[int]
-    label: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +71,7 @@ def explanation_page(
         "reasoning.html.jinja",
         title=title,
         posts=shown,
-        names=_NAMES,
+        names=SOURCE_NAMES,
         total=total or len(shown),
         least=LEAST_INFLUENCE,
     )
@@ -129,71 +85,14 @@ def _shown(post: Post, prediction: Prediction, fetch_urls: bool, credit: str) ->
         post=post,
         prediction=prediction,
         marks=[_mark(entity, note=str(number)) for number, entity in enumerate(prediction.entities, start=1)],
-        steps=_steps(words_of(post), prediction),
-        boxes=_boxes(prediction.entities, prediction.grounding),
+        steps=shown_steps(words_of(post), prediction),
+        boxes=shown_boxes(prediction.entities, prediction.grounding),
         picture=picture,
         unread=picture is not None and not any(prediction.representations.get(key, False) for key in ("y_c", "y_f")),
         credit=credit,
-        idle=_enumerated(idle(prediction)),
-    )
-
-
-def _enumerated(names: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
-
-
-def _steps(words: Words, prediction: Prediction) -> list[ShownStep]:
-    """Steps with their spans; a candidate that the step before did not have is marked as new."""
-    steps: list[ShownStep] = []
-    before: set[tuple[int, int, str]] | None = None
-    counts = counting(prediction)
-    for step in prediction.steps:
-        now = {(entity.start, entity.end, entity.label) for entity in step.candidates}
-        found = []
-        for entity in step.candidates:
-            new = before is not None and (entity.start, entity.end, entity.label) not in before
-            found.append(_arc(entity, new=new))
-        starts = [
-            Arc(first=start.word_start, last=start.word_end - 1, label=start.label, count=start.count)
-            for start in step.starts
-        ]
-        diagrams = {name: arc_diagram(words, found, starts, columns=wide) for name, wide in _COLUMNS.items()}
-        if diagrams["broad"] == diagrams["slim"]:
-            diagrams = {"any": diagrams["broad"]}
-        steps.append(
-            ShownStep(
-                step=step,
-                diagrams=diagrams,
-                weights=source_weights(step, counts),
-                spans=sum(start.count for start in step.starts),
-                read=sum(start.count for start in step.starts if start.label),
-                told=_enumerated([f"{entity.text} {entity.label} {entity.score:.2f}" for entity in step.candidates]),
-            )
-        )
-        before = now
-    return steps
-
-
-def _arc(entity: Entity, *, new: bool) -> Arc:
-    return Arc(
-        first=entity.word_start,
-        last=entity.word_end - 1,
-        label=entity.label,
-        note=f"{entity.score:.2f}" + " new" * new,
-        style=" ".join(["faint"] * (entity.score < _SURE) + ["new"] * new),
-        rank=entity.score,
+        idle=enumerated(idle(prediction)),
     )
 
 
 def _mark(entity: Entity, *, note: str) -> Mark:
     return Mark(start=entity.start, end=entity.end, label=entity.label, note=note, rank=entity.score)
-
-
-def _boxes(entities: Sequence[Entity], groundings: Sequence[Grounding]) -> list[ShownBox]:
-    """Boxes in the picture; entities that looked at the same place share one."""
-    found: dict[tuple[float, float, float, float], ShownBox] = {}
-    for grounding in groundings:
-        if grounding.box is not None:
-            box = found.setdefault(grounding.box, ShownBox(grounding.box, [], entities[grounding.entity].label))
-            box.numbers.append(grounding.entity + 1)
-    return list(found.values())

@@ -24,6 +24,8 @@ from dpe_mner.web.openapi import body_of, errors, install
 from dpe_mner.web.reading import Read, Reader, check_choices
 from dpe_mner.web.refusals import Refused, error_body
 from dpe_mner.web.schemas import BatchOut, ExplanationOut, HealthOut, LimitsOut, ModelOut, PredictionOut
+from dpe_mner.web.shown import shown
+from dpe_mner.web.site import add_site
 
 _CODES = {404: "not_found", 405: "method"}
 _GONE = 499  # nobody is there to read it
@@ -44,7 +46,13 @@ class Service:
         self.limits, self.metrics = limits, Metrics()
         self.reader = Reader(limits, model.conventions)
         self.about = described(model, limits, name)
-        self.batcher = Batcher(model, limits, self.metrics)
+        self._model = model
+        self.batcher = self.fresh_batcher()
+
+    def fresh_batcher(self) -> Batcher:
+        """One that has not been stopped: an application may be started again, in another event loop."""
+        self.batcher = Batcher(self._model, self.limits, self.metrics)
+        return self.batcher
 
     async def answers(self, request: Request, read: Read, *, explain: bool) -> list[Prediction] | None:
         """Predictions of what a request asks; None if its client went away, and then nothing more is computed.
@@ -109,7 +117,7 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        working = asyncio.create_task(service.batcher.run())
+        working = asyncio.create_task(service.fresh_batcher().run())
         try:
             yield
         finally:
@@ -128,7 +136,7 @@ def create_app(
     _add_handlers(app, service)
     _add_endpoints(app, service)
     install(app)
-    open_paths = {"/health"}
+    open_paths = {"/health"} | add_site(app)
     app.add_middleware(
         Guard,
         limits=service.limits,
@@ -181,6 +189,13 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
         """The entities of one post and how they came about, step by step."""
         found = await service.answers(request, await service.reader.one(request), explain=True)
         return _nobody() if found is None else JSONResponse(found[0].as_dict(explain=True))
+
+    @app.post("/page/answer", include_in_schema=False)
+    async def page_answer(request: Request) -> Response:
+        """What the page draws: an explanation where the model gives one."""
+        read = await service.reader.one(request)
+        found = await service.answers(request, read, explain=service.about.explains)
+        return _nobody() if found is None else JSONResponse(shown(read.posts[0], found[0]))
 
     @app.get("/v1/model", responses=errors(401))
     async def model() -> ModelOut:
