@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import subprocess
 import sys
 import tomllib
@@ -149,7 +152,7 @@ def test_an_attribute_of_somebody_else_is_not_taken():
 
 
 def test_the_bundled_model_is_no_part_of_a_saved_pipeline(tmp_path):
-    nlp = pipeline(**LIGHT, seed=4)
+    nlp = pipeline(**LIGHT, batch_size=7)
     text = "Kevin Durant enters Oracle Arena"
     expected = found(nlp(text))
     assert [(name, label) for name, label, _ in expected] == [("Kevin Durant", "PER"), ("Oracle Arena", "LOC")]
@@ -198,3 +201,16 @@ def test_spacy_finds_the_component_by_its_entry_point(tmp_path):
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert shown.stdout == "['dpe_mner'] 5\n", shown.stderr
+
+
+def test_the_page_of_documentation_prints_what_it_says():
+    page = (ROOT / "docs" / "spacy.md").read_text(encoding="utf-8")
+    code, printed = re.search(r"```python\n(.*?)```\n\nprints\n\n```\n(.*?)```", page, re.DOTALL).groups()
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        exec(code.replace('"dpe_mner")', f'"dpe_mner", config={LIGHT})'), {})
+    assert shown.getvalue() == printed
+    settings = re.findall(
+        r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", page.partition("takes\n")[2], re.MULTILINE))
+    )
+    assert set(settings) == set(component.DEFAULTS)
