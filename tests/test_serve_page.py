@@ -153,6 +153,10 @@ def test_a_post_is_read_step_by_step(browser, address, tmp_path):
         assert page.locator("#picture img").evaluate("image => image.naturalWidth") == 200
         box, image = page.locator("#picture b.box").bounding_box(), page.locator("#picture img").bounding_box()
         assert abs((box["x"] - image["x"]) / image["width"] - 0.25) < 0.03
+        shares = page.locator("#beside .bar i").evaluate_all(
+            "all => all.map(i => i.clientWidth / i.parentNode.clientWidth)"
+        )
+        assert shares == pytest.approx([0.25, 0.5], abs=0.02)
         assert page.text_content("#step-name") == "step 2 of 2"
         assert page.locator("#diagram svg:visible text").count() > 5
         page.focus("#step")
