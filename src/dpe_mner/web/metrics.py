@@ -14,19 +14,20 @@ class Metrics:
     """Requests by path and status, their time, posts, batches, what waits and what was dropped."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        own: dict[str, CollectorRegistry] = {"registry": self.registry}
-        self.requests = Counter("dpe_mner_requests", "Requests answered.", ["path", "status"], **own)
+        self.registry = own = CollectorRegistry()
+        self.requests = Counter("dpe_mner_requests", "Requests answered.", ["path", "status"], registry=own)
         self.seconds = Histogram(
-            "dpe_mner_request_seconds", "Time of a request.", ["path"], buckets=_SECONDS, registry=self.registry
+            "dpe_mner_request_seconds", "Time of a request.", ["path"], buckets=_SECONDS, registry=own
         )
-        self.refused = Counter("dpe_mner_refused", "Requests refused, by reason.", ["code"], **own)
-        self.posts = Counter("dpe_mner_posts", "Posts answered.", **own)
-        self.dropped = Counter("dpe_mner_dropped", "Posts whose client went away before they were computed.", **own)
-        self.batches = Histogram("dpe_mner_batch_posts", "Posts computed together.", buckets=_POSTS, **own)
-        self.computing = Histogram("dpe_mner_batch_seconds", "Time of a batch.", buckets=_SECONDS, **own)
-        self.waiting = Gauge("dpe_mner_waiting_posts", "Posts that wait to be computed.", **own)
-        self.held = Gauge("dpe_mner_held_bytes", "Bytes of the bodies held.", **own)
+        self.refused = Counter("dpe_mner_refused", "Requests refused, by reason.", ["code"], registry=own)
+        self.posts = Counter("dpe_mner_posts", "Posts answered.", registry=own)
+        self.dropped = Counter(
+            "dpe_mner_dropped", "Posts whose client went away before they were computed.", registry=own
+        )
+        self.batches = Histogram("dpe_mner_batch_posts", "Posts computed together.", buckets=_POSTS, registry=own)
+        self.computing = Histogram("dpe_mner_batch_seconds", "Time of a batch.", buckets=_SECONDS, registry=own)
+        self.waiting = Gauge("dpe_mner_waiting_posts", "Posts that wait to be computed.", registry=own)
+        self.held = Gauge("dpe_mner_held_bytes", "Bytes of the bodies held.", registry=own)
 
     def text(self) -> bytes:
         """In the format that Prometheus reads."""

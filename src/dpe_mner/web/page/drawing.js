@@ -3,6 +3,7 @@
 import { el, sized, svg } from "./dom.js";
 
 const percent = share => `${Math.round(share * 100)} %`;
+const width = share => ({ width: `${share * 100}%` });
 
 export function markedText(pieces) {
   return pieces.map(piece => piece.label === undefined ? document.createTextNode(piece.text)
@@ -18,19 +19,19 @@ export function entityTable(entities) {
 }
 
 function bar(value) {
-  const inside = sized(el("i"), { width: percent(value) });
+  const inside = sized(el("i"), width(value));
   return el("span", {}, el("span", { class: "bar", "aria-hidden": "true" }, inside), ` ${value.toFixed(2)}`);
 }
 
 function split(share, left, right) {
-  const halves = [sized(el("i", { class: "s0" }), { width: percent(share) }),
-    sized(el("i", { class: "s2" }), { width: percent(1 - share) })];
+  const halves = [sized(el("i", { class: "s0" }), width(share)),
+    sized(el("i", { class: "s2" }), width(1 - share))];
   return el("div", {}, el("div", { class: "split", "aria-hidden": "true" }, ...halves),
     el("div", { class: "ends" }, el("span", {}, `${left} ${share.toFixed(2)}`), el("span", {}, `${(1 - share).toFixed(2)} ${right}`)));
 }
 
 function sourceBar(named) {
-  const parts = named.map((source, k) => sized(el("i", { class: `s${k}` }), { width: percent(source.share) }));
+  const parts = named.map((source, k) => sized(el("i", { class: `s${k}` }), width(source.share)));
   const key = named.map((source, k) => source.share > 0 ? el("span", {}, el("i", { class: `s${k}` }), `${source.name} ${percent(source.share)}`) : null);
   return el("div", {}, el("div", { class: "split", "aria-hidden": "true" }, ...parts), el("div", { class: "key" }, ...key));
 }

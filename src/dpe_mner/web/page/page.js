@@ -175,6 +175,7 @@ async function start() {
   } catch (error) {
     say(error.message, true);
   }
+  performance.mark("usable");
   restore();
 }
 
