@@ -14,7 +14,8 @@ from dpe_mner.data.dataset import load_dataset
 from dpe_mner.pictures.opening import open_picture
 
 NAMES = (
-    "predict evaluate train calibrate extract import-visual reproduce baseline bench export check-data suggest serve demo"
+    "predict evaluate train calibrate extract import-visual reproduce baseline bench export check-data suggest "
+    "serve demo"
 ).split()
 
 
