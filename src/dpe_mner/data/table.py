@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from dpe_mner.data.dataset import Dataset, complete, read_visual_join
 from dpe_mner.data.jsonl import post_from_object
 from dpe_mner.data.labels import LabelRules
+from dpe_mner.data.source import Problem
 from dpe_mner.data.tags import read_tags
 from dpe_mner.errors import InputError
 from dpe_mner.types import ImageLike, Post
@@ -73,7 +75,7 @@ def _image(value: Any) -> ImageLike | None:
     """A picture the library decoded, or its bytes or path where it did not."""
     if isinstance(value, Mapping):
         return value.get("bytes") or value.get("path") or None
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _class_names(table: Any) -> list[str]:
@@ -92,7 +94,7 @@ def _tag(tag: object, names: list[str]) -> str:
 
 
 def dataset_of_table(
-    table: Any, *, visual_text: str | Path | None, images: str | Path | None, labels: LabelRules
+    table: Any, *, visual_text: str | os.PathLike[str] | None, images: str | os.PathLike[str] | None, labels: LabelRules
 ) -> Dataset:
     """The table as a data set, as :func:`~dpe_mner.data.dataset.load_dataset` gives of a file.
 
@@ -109,7 +111,8 @@ def dataset_of_table(
     posts = list(posts_of_table(table))
     if not posts:
         raise InputError(f"the {name} has no row")
-    visual = read_visual_join(visual_text, problems := [])
+    problems: list[Problem] = []
+    visual = read_visual_join(visual_text, problems)
     folder = Path(images) if images is not None else Path()
     posts = [labels(complete(post, visual=visual, folder=folder, by_id=images is not None)) for post in posts]
     return Dataset(path=name, posts=posts, problems=problems, sha256=_sha256(posts), visual=visual)
