@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from conftest import jsonl
 
 import dpe_mner
 from dpe_mner.data.inputs import as_posts, is_table
@@ -119,19 +120,22 @@ def test_predicted_and_scored_as_posts_are():
         dpe_mner.evaluate(rows, model=model)
 
 
-def test_a_real_table_of_the_library():
+def test_a_real_table_of_the_library(write, tmp_path):
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+
+    def table_of(name, row, features=None):
+        path = str(write(name, jsonl([row])))
+        return datasets.Dataset.from_json(path, features=features, cache_dir=str(tmp_path / "cache"))
+
+    strings = datasets.Value("string")
     tags = datasets.Sequence(datasets.ClassLabel(names=NAMES))
-    features = datasets.Features(
-        {"id": datasets.Value("string"), "tokens": datasets.Sequence(datasets.Value("string"))}
-    )
-    features["ner_tags"] = tags
-    table = datasets.Dataset.from_list([CONLL], features=features)
-    for each in (table, table.to_iterable_dataset(), table.with_format("numpy")):
+    features = datasets.Features({"id": strings, "tokens": datasets.Sequence(strings), "ner_tags": tags})
+    table = table_of("tokens.jsonl", CONLL, features)
+    for each in (table, table.with_format("numpy"), table.to_iterable_dataset()):
         assert is_table(each)
         (post,) = posts_of_table(each)
         assert (post.id, list(post.words), post.entities) == ("7", TOKENS, GOLD)
     entities = [{"start": 0, "end": 8, "label": "PER"}]
-    (post,) = posts_of_table(datasets.Dataset.from_list([{"text": "Tim Cook", "entities": entities}]))
+    (post,) = posts_of_table(table_of("text.jsonl", {"text": "Tim Cook", "entities": entities}))
     assert post.entities == (LabelledSpan(start=0, end=8, label="PER"),)
     assert not is_table(datasets.DatasetDict({"train": table}))
