@@ -124,7 +124,7 @@ def torch_is_installed() -> bool:
 
 
 def evaluate(
-    data: str | os.PathLike[str],
+    data: str | os.PathLike[str] | Any,
     *,
     model: DPEMNERModel | OnnxModel | str | os.PathLike[str] | None = None,
     visual_text: str | os.PathLike[str] | None = None,
@@ -141,7 +141,7 @@ def evaluate(
     """Strict precision, recall and F1 on labelled posts.
 
     Args:
-        data: CoNLL or JSONL file.
+        data: CoNLL or JSONL file, or a ``datasets.Dataset`` with rows of posts.
         model: A model, or the folder or hub id of one; the bundled model when not given.
         visual_text: JSONL with ``image_id``, ``caption`` and ``tags``, joined by post id.
         images: Folder that image paths are relative to.
@@ -160,7 +160,9 @@ def evaluate(
     Raises:
         InputError: If the data are missing, unlabelled, or hold labels that the model does not know.
     """
-    if not isinstance(data, str | os.PathLike):
+    from dpe_mner.data.inputs import is_table
+
+    if not is_table(data) and not isinstance(data, str | os.PathLike):
         raise InputError(
             f"evaluate reads a CoNLL or JSONL file, not {type(data).__name__}; write evaluate('valid.txt')"
         )
@@ -171,11 +173,17 @@ def evaluate(
     from dpe_mner.pipeline import PredictionOptions, Predicts
 
     options = PredictionOptions(steps=steps, spans=spans, seed=seed, batch_size=batch_size, convention=convention)
-    dataset = load_dataset(data, visual_text=visual_text, images=images, labels=LabelRules(label_map, ignore_labels))
+    rules = LabelRules(label_map, ignore_labels)
+    if is_table(data):
+        from dpe_mner.data.table import dataset_of_table
+
+        dataset = dataset_of_table(data, visual_text=visual_text, images=images, labels=rules)
+    else:
+        dataset = load_dataset(data, visual_text=visual_text, images=images, labels=rules)
     require_labels(dataset)
     _warn(dataset)
     loaded = model if isinstance(model, Predicts) else load(model)
-    check_labels(dataset.labels, loaded.labels, where=str(data))
+    check_labels(dataset.labels, loaded.labels, where=dataset.path)
     return evaluate_posts(loaded, dataset.posts, options, quiet=quiet, ignore_labels=ignore_labels)
 
 

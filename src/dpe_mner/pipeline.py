@@ -242,8 +242,8 @@ class Predicts:
 
         Args:
             post: One post, a text or a :class:`~dpe_mner.Post`; or an iterable of posts, each a text, a list of words
-                or a ``Post``. A list of strings is always a batch of texts; one post given as words is
-                ``Post(words=[...])``.
+                or a ``Post``, or a ``datasets.Dataset`` with rows of posts. A list of strings is always a batch of
+                texts; one post given as words is ``Post(words=[...])``.
             image: Picture of a single post: a path, bytes, a PIL image or an array.
             caption: Caption of a single post's picture.
             tags: Objects in a single post's picture.

@@ -53,7 +53,11 @@ def _several(post: object) -> Iterator[Post]:
     kind = type(post).__name__
     if isinstance(post, Mapping):
         raise InputError(f"{_WANTED}, not a {kind}; write predict(Post(text=..., caption=..., tags=[...]))")
-    if hasattr(post, "columns") or hasattr(post, "column_names"):  # of pandas, polars, pyarrow, datasets
+    if is_table(post):
+        from dpe_mner.data.table import posts_of_table
+
+        return posts_of_table(post)  # type: ignore[arg-type]
+    if hasattr(post, "columns") or hasattr(post, "column_names"):  # of pandas, polars, pyarrow
         raise InputError(f"a {kind} is a table; give the column with the texts: predict(list(table['text']))")
     if isinstance(post, set | frozenset):
         raise InputError(f"a {kind} has no order that answers could follow; write predict(list(texts))")
@@ -66,6 +70,11 @@ def _several(post: object) -> Iterator[Post]:
     except TypeError:  # an array of no dimension
         raise InputError(f"{_WANTED}, not a {kind} without a length; write predict(str(text))") from None
     return map(_one, items)
+
+
+def is_table(value: object) -> bool:
+    """Whether this is a ``datasets.Dataset`` or ``IterableDataset``: it has columns, and features that type them."""
+    return hasattr(value, "features") and hasattr(value, "column_names") and not isinstance(value, Mapping)
 
 
 def _one(item: object) -> Post:
