@@ -13,7 +13,8 @@ from PIL import Image
 from dpe_mner.data.dataset import load_dataset
 from dpe_mner.pictures.opening import open_picture
 
-NAMES = "predict evaluate train calibrate extract import-visual reproduce baseline bench export check-data demo serve".split()
+NAMES = "predict evaluate train calibrate extract import-visual reproduce baseline bench export check-data".split()
+NAMES += ["demo", "serve"]
 
 
 @pytest.mark.parametrize("command", ["", *NAMES])
