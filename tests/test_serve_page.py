@@ -173,6 +173,7 @@ def test_without_the_picture_what_changes_is_told(browser, address):
         assert page.text_content("#change") == ""
         page.check("#without")
         assert marks(page) == ["Kevin"]
+        assert page.text_content("#status") == "entities found without the picture: 1"
         assert "Picture PER is no longer found" in page.text_content("#change")
         page.uncheck("#without")
         assert marks(page) == ["Kevin", "Picture"]

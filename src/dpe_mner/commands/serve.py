@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from dpe_mner.commands.console import note
 from dpe_mner.commands.options import Device, Model, PictureModels, Quiet, picture_models
 from dpe_mner.errors import InputError
+
+if TYPE_CHECKING:
+    from dpe_mner.pipeline import Predicts
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 _BACKENDS = ("auto", "torch", "onnx")
@@ -77,7 +80,7 @@ def serve(
     chosen = cast(Literal["auto", "torch"], backend)
     if backend == "onnx":
         _refuse_with_onnx(device, models)
-        loaded = dpe_mner.load(model, backend="onnx")
+        loaded: Predicts = dpe_mner.load(model, backend="onnx")
     else:
         loaded = dpe_mner.load(model, device=device, picture_models=models or None, backend=chosen)
     app = create_app(loaded, limits=limits, token=token, name=_shown(model))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
@@ -83,8 +84,9 @@ class Service:
         waiting = self.batcher.submit(kept, options)
         answered = asyncio.gather(*waiting)
         gone = asyncio.ensure_future(_gone(request))
+        either: set[asyncio.Future[Any]] = {answered, gone}
         try:
-            await asyncio.wait({answered, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not answered.done():
                 return None
             return [
@@ -209,12 +211,13 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
             raise Refused(503, "stopping", "the service takes no more requests")
         return HealthOut(status="ok", version=__version__, waiting=service.batcher.waiting)
 
-    @app.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}} | errors(401))
+    @app.get("/metrics", responses={**_TEXT, **errors(401)})
     async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 _ONE = body_of("PostRequest", form=True)
 _SEVERAL = body_of("BatchRequest")
 

@@ -15,7 +15,6 @@ from dpe_mner.errors import InputError
 from dpe_mner.web.limits import Limits
 
 _BACKLOG = 2048
-_LOOPBACK = ("127.", "::1", "localhost")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -53,7 +52,7 @@ def address_of(bound: socket.socket) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches it."""
-    return host.startswith(_LOOPBACK)
+    return host in ("::1", "localhost") or host.startswith("127.")
 
 
 def serve(app: FastAPI, bound: socket.socket, limits: Limits) -> None:

@@ -42,7 +42,6 @@ async function ask() {
     const found = await Promise.all([true, false].map(picture => request("page/answer", { method: "POST", body: formData(picture) })));
     if (mine !== asked) return;
     answers = { with: found[0], without: found[1] };
-    say(`${shownAnswer().entities.length} entities found`);
     show(step);
     keep();
   } catch (error) {
@@ -70,6 +69,7 @@ function show(step = null) {
   const slider = byId("step");
   slider.max = Math.max(answer.steps.length, 1);
   slider.value = Math.min(step ?? answer.steps.length, answer.steps.length);
+  say(`entities found${without ? " without the picture" : ""}: ${answer.entities.length}`);
   showStep();
 }
 
