@@ -89,7 +89,7 @@ def load(
         return OnnxModel(bundled_folder() if name is None else checkpoint_folder(name))
     if not torch_is_installed():
         raise needs_torch("backend='torch'")
-    if name is not None and os.path.isfile(os.path.join(name, BASELINE)):
+    if isinstance(name, str | os.PathLike) and os.path.isfile(os.path.join(os.fspath(name), BASELINE)):
         return _load_baseline(name, device=device, picture_models=picture_models, int8=int8, dtype=dtype)
     from dpe_mner.checkpoints.loading import load_checkpoint
     from dpe_mner.model import DPEMNERModel
