@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -99,7 +100,7 @@ def main(
     ratios: dict[str, list[float]] = {kind: [] for kind in systems}
     for number in range(rounds + 1):
         for kind, found in ratios.items():
-            base, own = timed(encode), timed(lambda kind=kind: step(kind))
+            base, own = timed(encode), timed(partial(step, kind))
             if number:  # the first round only warms up
                 found.append(own / base)
     result = {kind: round(median(found), 2) for kind, found in ratios.items()}
