@@ -77,7 +77,8 @@ def test_a_finished_run_has_figures_beside_the_papers(reproduce, tmp_path):
         assert words in note
     markdown = (folder / "tables" / "table1.md").read_text()
     assert f"| {report.overall.f1:.2f} |" in next(line for line in markdown.splitlines() if line.startswith("| GPT-4"))
-    assert "ChatGPT" not in markdown
+    assert "| ChatGPT, paper | - |" in markdown
+    assert "| ChatGPT |" not in markdown
     assert b"GPT-4" in shown.stdout
     assert after["trained_on"] == before["trained_on"]  # nothing was trained for it
     lines = {line["row"]: line for line in csv.DictReader((folder / "tables" / "table1.csv").open())}

@@ -58,7 +58,7 @@ def _longer(recipe: Recipe, plan: Plan, rows: Sequence[RowResult]) -> list[str]:
     return [
         f"{row.row.label} starts from {start}, so it has {row.row.epochs} times the epochs, {row.row.epochs * epochs}."
         for row in rows
-        if row.row.epochs != 1 and row.row.id in plan.rows
+        if row.row.epochs != 1 and row.row.id in plan.rows and row.status != "needs"
     ]
 
 
