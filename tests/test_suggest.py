@@ -91,7 +91,7 @@ def saved(build, tmp_path):
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("tool", ["label-studio", "doccano"])
+@pytest.mark.parametrize("tool", ["label-studio", pytest.param("doccano", marks=pytest.mark.slow)])
 def test_from_posts_to_tasks_to_a_model_trained_on_the_answers(saved, encoders, write, tmp_path, tool):
     """The loop: suggest, correct in the tool, train on what it exports."""
     posts = write("posts.jsonl", jsonl([{"id": p.id, "text": " ".join(p.words)} for p in VALID]))

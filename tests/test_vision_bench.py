@@ -65,6 +65,7 @@ def test_which_name_takes_its_types_from_the_caption():
     assert trained.exchanged <= 40
 
 
+@pytest.mark.slow  # the longest of all; the other training below stays among the fast ones
 def test_a_second_step_tells_what_the_first_cannot():
     """(f): step 2 sees both types but not whose they are, which only what step 1 found can tell."""
     posed = made_up("steps", seed=0)
