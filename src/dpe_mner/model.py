@@ -20,9 +20,7 @@ from dpe_mner.diffusion.start import GoldExpansion, starting_signals
 from dpe_mner.errors import InputError
 from dpe_mner.fusion.text_level import VisualGrains
 from dpe_mner.objective.criterion import Criterion, NetworkOutputs, TrainingOutput
-from dpe_mner.pictures.reader import PictureReader
-from dpe_mner.pictures.source import PictureSource
-from dpe_mner.pictures.store import PictureStore
+from dpe_mner.pictures.source import PictureSource, picture_source
 from dpe_mner.pipeline import PredictionOptions, Predicts
 from dpe_mner.predictor import Predictor
 from dpe_mner.reasoning.loop import SpanStep, run_steps
@@ -179,10 +177,8 @@ class DPEMNERModel(SavedModel, Predicts):
         Raises:
             InputError: If a name or the store is wrong.
         """
-        reader = PictureReader(self.settings.pictures, device=str(self.device), models=models)
-        opened = PictureStore(store) if store is not None else None
-        source = PictureSource(reader, store=opened, images=images, fetch_urls=fetch_urls)
-        self._pictures = source if reader.kinds else None
+        where: dict[str, Any] = {"store": store, "images": images, "fetch_urls": fetch_urls}
+        self._pictures = picture_source(self.settings.pictures, device=str(self.device), models=models, **where)
 
     @cached_property
     def noise(self) -> NoiseProcess:

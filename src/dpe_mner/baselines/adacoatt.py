@@ -58,7 +58,7 @@ class AdaCoAtt(BilstmCrf):
         """u_t of every word, zero for a post without a picture. *Shape:* (B, M, size)."""
         if seen.states.shape[1] == 0:
             return h.new_zeros(*h.shape[:2], self.regions.out_features)
-        there = seen.there[:, None, None].to(h.dtype)
+        there = seen.present[:, None, None].to(h.dtype)
         x = self.words_in(h)
         v = self.visual_attention(torch.tanh(self.regions(seen.states)), x, seen.mask)
         t = self.textual_attention(x, v, mask)

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpe_mner.baselines.crf import CrfHead
-from dpe_mner.baselines.layers import CrossLayer, attend, masked_mean
+from dpe_mner.baselines.layers import CrossLayer, attend
 from dpe_mner.baselines.network import MultimodalBaseline, Parts
 from dpe_mner.baselines.vision import Blocks, image_blocks
 from dpe_mner.decoding.candidates import Row
 from dpe_mner.fusion.attention import Attention
+from dpe_mner.fusion.relevance import masked_mean
 from dpe_mner.representations.batch import Batch
 
 _SIZE, _HEADS, _DROPOUT = 200, 8, 0.2
@@ -82,7 +83,7 @@ class DebiasCl(MultimodalBaseline):
         return found
 
     def _contrast(self, batch: Batch, words: Tensor, blocks: Blocks) -> Tensor:
-        there = blocks.there
+        there = blocks.present
         text, image = masked_mean(words, batch.word_mask)[there], masked_mean(blocks.states, blocks.mask)[there]
         if self.cosine:
             text, image = functional.normalize(text, dim=-1), functional.normalize(image, dim=-1)

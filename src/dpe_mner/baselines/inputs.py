@@ -14,8 +14,7 @@ from dpe_mner.baselines.systems import NAMES, SYSTEMS
 from dpe_mner.errors import InputError
 from dpe_mner.pictures.kinds import KINDS, REPRESENTATION, Kind
 from dpe_mner.pictures.reader import PictureReader
-from dpe_mner.pictures.source import PictureSource
-from dpe_mner.pictures.store import PictureStore
+from dpe_mner.pictures.source import PictureSource, picture_source
 from dpe_mner.predictor import features_of
 from dpe_mner.settings import PictureSettings
 from dpe_mner.training.pictures import best_device, prepare_pictures, store_folder
@@ -98,14 +97,13 @@ def prepare_inputs(
     if not asked:
         return Inputs(found)
     pictures = prepare_pictures(recipe, posts, log=log).pictures
-    reader = PictureReader(pictures, device=best_device())
-    source = PictureSource(
-        reader, store=PictureStore(store_folder(recipe)), images=recipe.data.path(recipe.data.images)
-    )
+    images = recipe.data.path(recipe.data.images)
+    source = picture_source(pictures, device=best_device(), store=store_folder(recipe), images=images)
+    assert source is not None  # parts are asked for
     sizes = _sizes(source, posts)
     words = None
     if kind == "cat-mner" and pictures.grid is not None:
-        words = _aligned_words(reader, type_words(labels, (settings or BaselineSettings()).cat_mner.words))
+        words = _aligned_words(source.reader, type_words(labels, (settings or BaselineSettings()).cat_mner.words))
     return Inputs(found, pictures, sizes, source, words)
 
 

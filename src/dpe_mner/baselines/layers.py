@@ -53,11 +53,5 @@ def attend(attention: Attention, queries: Tensor, context: Blocks) -> Tensor:
     if context.states.shape[1] == 0 or queries.shape[1] == 0:
         return torch.zeros_like(queries)
     mask = context.mask.clone()
-    mask[:, 0] |= ~context.there  # attention over nothing is not a number
-    return attention(queries, context.states, mask) * context.there[:, None, None].to(queries.dtype)
-
-
-def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real positions; zero where there are none. *Shapes:* (B, L, h), (B, L) -> (B, h)."""
-    weight = mask.to(states.dtype)[..., None]
-    return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+    mask[:, 0] |= ~context.present  # attention over nothing is not a number
+    return attention(queries, context.states, mask) * context.present[:, None, None].to(queries.dtype)

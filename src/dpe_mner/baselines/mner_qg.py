@@ -109,7 +109,7 @@ class MnerQg(MultimodalBaseline):
         for side, layer in zip(_SCALES, self.scales, strict=True):
             blocks = pooled_grid(grid, side)
             seen = Blocks(self.image(blocks.states)[post], blocks.mask[post])
-            update = update + (layer(x, seen) - x) * seen.there[:, None, None]
+            update = update + (layer(x, seen) - x) * seen.present[:, None, None]
         return x + update / len(_SCALES)
 
     def losses(self, batch: Batch, generator: torch.Generator | None = None) -> Mapping[str, Tensor]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from dpe_mner.baselines.build import BuiltBaseline
 from dpe_mner.baselines.checkpoint import load_baseline
 from dpe_mner.baselines.predict import stream_posts
 from dpe_mner.data.conventions import convention_number
 from dpe_mner.errors import InputError
-from dpe_mner.pictures.reader import PictureReader
-from dpe_mner.pictures.source import PictureSource
-from dpe_mner.pictures.store import PictureStore
+from dpe_mner.pictures.source import PictureSource, picture_source
 from dpe_mner.pipeline import PredictionOptions, Predicts
 from dpe_mner.settings import Convention
 from dpe_mner.types import Post, Prediction
@@ -43,23 +42,13 @@ class BaselineModel(Predicts):
         self.pictures: PictureSource | None = None
         self.use_pictures(models=picture_models)
 
-    def use_pictures(
-        self,
-        *,
-        models: Mapping[str, str] | None = None,
-        store: str | os.PathLike[str] | None = None,
-        images: str | os.PathLike[str] | None = None,
-        fetch_urls: bool = False,
-    ) -> None:
-        """Say where pictures' parts come from, as :meth:`dpe_mner.DPEMNERModel.use_pictures` does.
+    def use_pictures(self, **where: Any) -> None:
+        """Say where pictures' parts come from, with the arguments of :meth:`dpe_mner.DPEMNERModel.use_pictures`.
 
         Raises:
             InputError: If a name or the store is wrong.
         """
-        reader = PictureReader(self.built.description.pictures, device=self.device, models=models)
-        opened = PictureStore(store) if store is not None else None
-        source = PictureSource(reader, store=opened, images=images, fetch_urls=fetch_urls)
-        self.pictures = source if reader.kinds else None
+        self.pictures = picture_source(self.built.description.pictures, device=self.device, **where)
 
     @property
     def labels(self) -> list[str]:

@@ -7,21 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpe_mner.fusion.visual import VisualStates
 from dpe_mner.representations.batch import Batch, ImageFeatures, PieceBatch
 from dpe_mner.representations.text import TextEncoder
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Visual blocks of B posts. *Shapes:* states (B, n, width), mask (B, n); n may be 0."""
-
-    states: Tensor
-    mask: Tensor
-
-    @property
-    def there(self) -> Tensor:
-        """Whether a post has any. *Shape:* (B,)."""
-        return self.mask.any(1)
+class Blocks(VisualStates):
+    """Visual blocks of B posts, of any width. *Shapes:* states (B, n, width), mask (B, n); n may be 0."""
 
     def with_states(self, states: Tensor) -> Blocks:
         """Other states of the same blocks."""
@@ -72,4 +65,4 @@ def pooled_grid(blocks: Blocks, side: int) -> Blocks:
         return blocks
     grid = blocks.states.transpose(1, 2).reshape(B, channels, rows, rows)
     pooled = torch.nn.functional.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)
-    return Blocks(pooled, blocks.there[:, None].expand(-1, side * side))
+    return Blocks(pooled, blocks.present[:, None].expand(-1, side * side))

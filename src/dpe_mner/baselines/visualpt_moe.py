@@ -105,7 +105,7 @@ class VisualPtMoe(MultimodalBaseline):
         """
         views = self.views(batch)
         prompts = self.prompts(views)
-        there = torch.stack([view.there for view in views], dim=1)
+        there = torch.stack([view.present for view in views], dim=1)
         routed: list[Tensor] = []
 
         def prefix(layer: int, states: Tensor) -> PrefixStates:

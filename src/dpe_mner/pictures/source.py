@@ -6,7 +6,7 @@ What comes with the post wins: a given caption is never replaced, given tags nei
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dpe_mner.pictures.phrases import Cue, spans_of
 from dpe_mner.pictures.reader import PictureReader
 from dpe_mner.pictures.store import PictureStore, region_part
 from dpe_mner.pictures.weights import ProviderError
+from dpe_mner.settings import PictureSettings
 from dpe_mner.types import Post
 
 _OPEN_TOGETHER = 16  # decoded pictures in memory at once
@@ -152,6 +153,34 @@ class PictureSource:
             return PictureParts()
         found = {kind: load_part_of(self.store, place, kind) for kind in wanted if kind in place.parts}
         return PictureParts(**found)  # type: ignore[arg-type]
+
+
+def picture_source(
+    settings: PictureSettings,
+    *,
+    device: str,
+    models: Mapping[str, str] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+    fetch_urls: bool = False,
+) -> PictureSource | None:
+    """What gives a model the parts its settings ask for; None when they ask for none.
+
+    Args:
+        settings: Which parts, by which models.
+        device: Where those models compute.
+        models: Where they lie on this machine, by kind.
+        store: Parts made before; looked into first.
+        images: Folder that the names in the store count from.
+        fetch_urls: Download pictures given as URLs.
+
+    Raises:
+        InputError: If a name or the store is wrong.
+    """
+    reader = PictureReader(settings, device=device, models=models)
+    opened = PictureStore(store) if store is not None else None
+    source = PictureSource(reader, store=opened, images=images, fetch_urls=fetch_urls)
+    return source if reader.kinds else None
 
 
 def load_part_of(store: PictureStore, place: StoredPicture, kind: Kind) -> object:
