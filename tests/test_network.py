@@ -58,6 +58,48 @@ def test_captions_by_word_are_states_as_the_post_has_them(build):
     assert not states[~mask].any()
 
 
+def test_training_computes_no_captions_of_posts_without_one_and_learns_the_same(build, monkeypatch):
+    said = "Kevin Durant at Oracle Arena"
+    posts = [Post(text="nothing seen"), Post(text=said, caption=said), Post(text="nor here")]
+    model = build(encoder={"caption_words": True})
+    text = model.text_encoder
+    batch = batch_of(model, posts)
+    rows, states = [], text.states
+    monkeypatch.setattr(
+        text, "states", lambda pieces, *args, **kw: rows.append(len(pieces.ids)) or states(pieces, *args, **kw)
+    )
+
+    def read(training):
+        model.zero_grad()
+        text.training = training  # dropout layers stay off
+        found, _ = text.visual_text(batch.caption, text.embed(batch.caption)[0])
+        found.square().sum().backward()
+        return found.detach(), {name: p.grad.clone() for name, p in text.named_parameters() if p.grad is not None}
+
+    (before, gradients), (now, same) = read(False), read(True)
+    assert rows == [3, 1]
+    torch.testing.assert_close(now, before)
+    assert gradients.keys() == same.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(same[name], gradient, msg=name)
+
+
+def test_attention_trained_in_bfloat16_is_that_of_float32():
+    torch.manual_seed(0)
+    attention = Attention(width=32, heads=4, dropout=0.0)
+    queries, context = torch.randn(3, 5, 32), torch.randn(3, 7, 32)
+    mask = torch.arange(7) < torch.tensor([7, 3, 1])[:, None]
+    bias = torch.randn(3, 4, 5, 7)
+    expected = attention(queries, context, mask, bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained = attention(queries, context, mask, bias)
+        with torch.no_grad():
+            predicted = attention(queries, context, mask, bias)
+    assert trained.dtype == predicted.dtype == torch.bfloat16
+    torch.testing.assert_close(trained.float(), expected, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(predicted.float(), expected, atol=0.02, rtol=0.02)
+
+
 def test_a_word_without_pieces_pools_to_zero_not_nan():
     states = torch.randn(1, 3, 4)
     pooled = pool_pieces(states, torch.tensor([[-1, 0, 2]]), 3)

@@ -63,8 +63,22 @@ class Attention(nn.Module):
         if bias is not None:
             bias = bias.to(q.dtype)
             mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        mixed = _mix(q, k, v, mask, dropout)
         return self.output(mixed.transpose(1, 2).reshape(B, Q, h))
+
+
+def _mix(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Attention itself; trained on a CPU in bfloat16 it is computed in float32.
+
+    The fused kernel's way back is several times slower in bfloat16 (benchmarks/attention_backward.py).
+    """
+    if not (q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"):
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    wide = mask if mask is None or mask.dtype == torch.bool else mask.float()
+    with torch.autocast("cpu", enabled=False):
+        return functional.scaled_dot_product_attention(
+            q.float(), k.float(), v.float(), attn_mask=wide, dropout_p=dropout
+        )
 
 
 class FeedForward(nn.Module):

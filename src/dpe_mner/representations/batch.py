@@ -28,6 +28,14 @@ class PieceBatch:
         """Copy to a device."""
         return PieceBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
+    def rows(self, index: Tensor) -> PieceBatch:
+        """Some of the sequences.
+
+        Args:
+            index: Their numbers. *Shape:* (b,)
+        """
+        return PieceBatch(*(getattr(self, f.name)[index] for f in fields(self)))
+
 
 @dataclass(frozen=True)
 class ImageFeatures:

@@ -107,12 +107,34 @@ class TextEncoder(nn.Module):
         Returns:
             *Shapes:* (B, S, e) and (B, S)
         """
-        states = self.states(pieces, embedded, layers=self.settings.caption_layers)
+        states = self._states_of_rows_with_pieces(pieces, embedded)
         if not self.settings.caption_words:
             return states, pieces.mask
         S = pieces.mask.shape[1]
         there = torch.arange(S, device=states.device) <= pieces.word_index.amax(1, keepdim=True)
         return pool_pieces(states, pieces.word_index, S), there
+
+    def _states_of_rows_with_pieces(self, pieces: PieceBatch, embedded: Tensor) -> Tensor:
+        """States of captions or tags; while training on a CPU nothing is computed for posts that have none.
+
+        A corpus without pictures shares its batches with one that has them. A GPU would wait to learn which rows
+        these are, and an exported graph must not depend on it.
+
+        Args:
+            pieces: Captions or tags.
+            embedded: What :meth:`embed` makes of them. *Shape:* (B, S, e)
+
+        Returns:
+            *Shape:* (B, S, e); zero in rows without a piece
+        """
+        layers = self.settings.caption_layers
+        if not self.training or embedded.device.type != "cpu":
+            return self.states(pieces, embedded, layers=layers)
+        there = pieces.mask.any(1).nonzero()[:, 0]
+        if len(there) in (0, len(pieces.mask)):
+            return self.states(pieces, embedded, layers=layers)
+        states = self.states(pieces.rows(there), embedded[there], layers=layers)
+        return states.new_zeros(len(pieces.mask), *states.shape[1:]).index_copy(0, there, states)
 
     def forward(self, batch: Batch, embedded: Tensor | None = None, prefix: Prefix | None = None) -> TextStates:
         """Encode the posts.
