@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,12 +45,14 @@ from dpe_mner.data.recognise import refuse_binary
 from dpe_mner.data.source import Problem
 from dpe_mner.data.stretches import Pace, is_live, stretches
 from dpe_mner.errors import InputError
+from dpe_mner.scale.loading import ModelChoice
 from dpe_mner.types import Post, Prediction
 
 if TYPE_CHECKING:
     from dpe_mner.pages.stream import PagedPredictor
     from dpe_mner.pipeline import Predicts
 
+_MOST_WORKERS = 1024
 _AT_ONCE, _SECONDS = 16, 20.0  # batches of a file predicted together at first, and what a stretch may take, about
 
 
@@ -83,6 +86,9 @@ def predict(
     spans: Spans = None,
     convention: Convention = None,
     batch_size: BatchSize = 32,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes with a model and a thread each, for a file of many posts.")
+    ] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Add reasoning steps, weights and relevance.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Page of the reasoning steps; implies --explain.")] = None,
     device: Device = None,
@@ -97,6 +103,8 @@ def predict(
     Example: dpe-mner predict posts.jsonl --output entities.jsonl
 
     Example: dpe-mner predict posts.jsonl --output entities.jsonl --html reasoning.html
+
+    Example: dpe-mner predict millions.jsonl.gz --output entities.jsonl.gz --workers 8
     """
     _check_usage(input_, text, {"image": image, "caption": caption, "tags": tags})
     models = picture_models(picture_model)
@@ -104,7 +112,9 @@ def predict(
     _check_outputs(output, html, [input_, image, model, visual_text, images, features, *models.values()])
     if resume:
         check_resume(input_, output, html)
+    _check_workers(workers, text, html)
     from dpe_mner.pipeline import CHUNK, PredictionOptions
+    from dpe_mner.scale.workers import Workers, few
 
     explained = explain or html is not None
     options = PredictionOptions(
@@ -120,11 +130,11 @@ def predict(
         columns = Columns(word=word_column, tag=tag_column)
         posts = _read(str(input_), visual, images, problems, columns)
     # The input is opened before the model is loaded and the output after both: a mistyped path costs nothing.
-    import dpe_mner
-
-    loaded = dpe_mner.load(model, device=device, int8=int8, dtype=dtype)
-    if models or features is not None or fetch_urls:
-        loaded.use_pictures(models=models, store=features, images=images, fetch_urls=fetch_urls)
+    choice = ModelChoice(
+        name=model, device=device, int8=int8, dtype=dtype,
+        picture_models=models, features=features, images=images, fetch_urls=fetch_urls,
+    )  # fmt: skip
+    loaded = choice.load()
     paged = _paged(loaded) if html is not None else None
 
     def predictions(stretch: Iterable[Post]) -> Iterator[Prediction]:
@@ -156,8 +166,15 @@ def predict(
         posts = islice(posts, lines.done, None)
     live = input_ is not None and is_live(input_)
     # Posts of like length share a batch: of a file, many are taken at once, or most of a batch would be padding.
-    pace = Pace(batch_size, CHUNK) if live else Pace(_AT_ONCE * batch_size, CHUNK, _SECONDS)
-    write_all(stretches(posts, pace, live=live), predictions, lines, explain=explained, total=posts, quiet=quiet)
+    at_once = _AT_ONCE * batch_size
+    if workers > 1 and not live:
+        alone, posts = few(posts, at_once)  # too few to wait for more processes
+        workers = 1 if alone else workers
+    pace = Pace(batch_size, CHUNK) if live else Pace(at_once, CHUNK if workers == 1 else at_once, _SECONDS)
+    with Workers(workers, choice, options) if workers > 1 else nullcontext() as pool:
+        in_stretches = stretches(posts, pace, live=live)
+        found = (predictions(stretch) for stretch in in_stretches) if pool is None else pool(in_stretches)
+        write_all(found, lines, explain=explained, total=posts, quiet=quiet)
     if paged is not None and html is not None:
         write_text(html, paged.html(title="DPE-MNER: how the entities of each post came about", fetch_urls=fetch_urls))
         first = f" of the first {paged.most}" if paged.total > paged.most else ""
@@ -172,6 +189,15 @@ def _check_usage(input_: str | None, text: str | None, single: Mapping[str, str 
     for name, value in single.items():
         if text is None and value is not None:
             raise InputError(f"--{name} goes with --text; a file gives each post its own {name!r} key")
+
+
+def _check_workers(workers: int, text: str | None, html: Path | None) -> None:
+    if not 1 <= workers <= _MOST_WORKERS:
+        raise InputError(f"--workers must be from 1 to {_MOST_WORKERS}, got {workers}")
+    if workers > 1 and text is not None:
+        raise InputError("--workers is for a file of posts; leave it out with --text")
+    if workers > 1 and html is not None:
+        raise InputError("--html keeps the reasoning steps of one process; leave out --workers or --html")
 
 
 def _check_outputs(output: Path | None, html: Path | None, read: list[Read]) -> None:

@@ -50,8 +50,7 @@ def line_output(output: Path | None, depends_on: Callable[[], dict[str, str]], *
 
 
 def write_all(
-    in_stretches: Iterable[list[Post]],
-    predictions: Callable[[Iterable[Post]], Iterator[Prediction]],
+    stretches: Iterable[Iterable[Prediction]],
     lines: LineOutput,
     *,
     explain: bool,
@@ -61,8 +60,7 @@ def write_all(
     """Write what is found, a stretch at a time; whatever ends it early, finished lines are kept and named.
 
     Args:
-        in_stretches: The posts.
-        predictions: Gives what is found in a stretch.
+        stretches: What is found, a stretch of posts at a time.
         lines: Where it goes.
         explain: Write explanations too.
         total: The posts, for the progress bar.
@@ -77,8 +75,8 @@ def write_all(
     pending: list[bytes] = []
 
     def found() -> Iterator[Prediction]:
-        for stretch in in_stretches:
-            yield from predictions(stretch)
+        for stretch in stretches:
+            yield from stretch
             lines.write(pending)
             pending.clear()
 
