@@ -151,9 +151,12 @@ def unused_picture(post: Post, why: str) -> list[str]:
     return [f"{picture_name(post.image)}: picture not used; {why}"]
 
 
-def _warn(results: Iterable[Prediction]) -> None:
-    """Say what of the posts was not used, where the answer has no place for it; that an empty post is empty shows."""
-    lines = [line for result in results for line in result.warnings if line != _EMPTY]
+def what_was_not_used(results: Iterable[Prediction]) -> list[str]:
+    """Warnings of predictions, for answers that have no place for them; that an empty post is empty shows."""
+    return [line for result in results for line in result.warnings if line != _EMPTY]
+
+
+def _warn(lines: Sequence[str]) -> None:
     if lines:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         warnings.warn(f"{lines[0]}{more}", stacklevel=3)
@@ -293,6 +296,6 @@ class Predicts:
         posts, single = as_posts(post, image=image, caption=caption, tags=tags)
         results = list(with_progress(self.predictions(posts, options), posts))
         if not explain:
-            _warn(results)
+            _warn(what_was_not_used(results))
         answers = [result if explain else result.entities for result in results]
         return answers[0] if single else answers
