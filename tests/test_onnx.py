@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,7 @@ import onnxruntime
 from dpe_mner.onnx.export import check_parity, export_onnx
 from dpe_mner.onnx.graph import INPUTS, PredictorGraph
 from dpe_mner.onnx.runtime import OnnxModel
+from dpe_mner.pipeline import PredictionOptions
 
 SETTINGS = {
     "reasoning": {"steps": 2, "spans_per_word": 1.0},
@@ -150,6 +152,19 @@ def test_steps_are_combined_as_the_model_combines_them(original, folder, combine
 def test_what_an_export_cannot_do_says_what_it_needs(folder, asked):
     with pytest.raises(InputError, match=r"pip install 'dpe-mner\[torch\]'"):
         OnnxModel(folder, threads=1).predict("Kevin Durant", **asked)
+
+
+def test_a_picture_that_is_not_used_is_told(folder):
+    exported = OnnxModel(folder, threads=1)
+    shown = [Post(text="Kevin", image="a.jpg"), Post(text="Kevin", image="b.jpg"), Post(text="Kevin")]
+    first, second, plain = exported.predictions(shown, PredictionOptions())
+    assert first.warnings[0].startswith("a.jpg: picture not used; an exported model reads captions and tags")
+    assert (len(second.warnings), plain.warnings) == (1, [])
+    with pytest.warns(UserWarning, match=r"a\.jpg: picture not used; .* \(and 1 more\)"):
+        assert exported.predict(shown) == [first.entities, second.entities, plain.entities]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exported.predict(["Kevin", ""])
 
 
 @really_exported

@@ -105,6 +105,8 @@ def test_a_model_without_pictures_says_so(build, images):
     plain = build(decision={"threshold": 0.0})
     answer = plain.predict(text_of(0), image=images / "a.png", explain=True)
     assert "picture not used" in answer.warnings[0]
+    with pytest.warns(UserWarning, match="picture not used"):
+        assert plain.predict(text_of(0), image=images / "a.png") == answer.entities
 
 
 def test_any_model_reads_tags_made_from_the_picture(build, models, images):

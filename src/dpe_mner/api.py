@@ -203,6 +203,8 @@ def _warn(dataset: Dataset) -> None:
 def train(
     recipe: str | os.PathLike[str],
     *,
+    data: Any | None = None,
+    validation: Any | None = None,
     overrides: Sequence[str] = (),
     output: str | os.PathLike[str] | None = None,
     label_map: Mapping[str, str] | None = None,
@@ -215,6 +217,9 @@ def train(
 
     Args:
         recipe: YAML file.
+        data: Posts to train on instead of the recipe's files: a ``datasets.DatasetDict`` with ``train`` and
+            ``validation``, or a ``datasets.Dataset``. They are written into the output folder, and read there.
+        validation: Posts to validate on, where ``data`` is a single ``Dataset``.
         overrides: ``key=value`` of the recipe: ``["training.epochs=3", "data.folder=posts"]``.
         output: Folder of the run; the recipe's when not given.
         label_map: Labels of the data to rename, old to new, besides the recipe's.
@@ -248,6 +253,14 @@ def train(
         ignore_labels=ignore_labels,
     )
     refuse_overwriting(Path(loaded.output), [recipe])
+    if data is not None or validation is not None:
+        from dpe_mner.training.tables import splits_of, with_tables
+        from dpe_mner.training.train import checkpoint_to_resume
+
+        tables = splits_of(data, validation)
+        if not resume:
+            checkpoint_to_resume(Path(loaded.output), resume=False)  # refuses a folder that holds a run
+        loaded = with_tables(loaded, tables, resume=resume, log=log or (lambda line: None))
     if loaded.baseline:
         from dpe_mner.baselines.train import train_from_recipe
 

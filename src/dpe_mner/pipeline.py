@@ -7,6 +7,7 @@ was found in them is the same for all.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from dpe_mner.types import Entity, ImageLike, Post, Prediction
 R = TypeVar("R")
 T = TypeVar("T")
 
+_EMPTY = "the post has no words"
 _EXAMPLES = {"steps": 1, "spans": 24, "seed": 0, "batch_size": 32}
 CHUNK = 2048  # posts sorted by length together; results come out in order after each chunk
 
@@ -120,19 +122,44 @@ def predictions_of(
     tokenizer: WindowTokenizer,
     labels: Sequence[str],
     batch_size: int,
+    no_pictures: str,
 ) -> Iterator[Prediction]:
-    """Predictions of a back end that gives rows and nothing else, in order; arguments as for :func:`run_windows`."""
+    """Predictions of a back end that gives rows and nothing else, in order; arguments as for :func:`run_windows`.
+
+    Of a picture, which such a back end does not use, ``no_pictures`` says why, and what to do.
+    """
     for chunk in chunks(posts):
         words = [words_of(post) for post in chunk]
         found = run_windows(chunk, words, compute, tokenizer=tokenizer, batch_size=batch_size)
         for post, own, results in zip(chunk, words, found, strict=True):
             entities = merge_windows(own, results, labels)
-            yield Prediction(id=post.id, text=own.text, entities=entities, warnings=empty_warning(own))
+            unused = [*empty_warning(own), *unused_picture(post, no_pictures)]
+            yield Prediction(id=post.id, text=own.text, entities=entities, warnings=unused)
 
 
 def empty_warning(words: Words) -> list[str]:
     """A warning when a post has no word."""
-    return [] if len(words) else ["the post has no words"]
+    return [] if len(words) else [_EMPTY]
+
+
+def unused_picture(post: Post, why: str) -> list[str]:
+    """A warning when a post has a picture, for a model that takes none."""
+    if post.image is None:
+        return []
+    from dpe_mner.pictures.opening import picture_name  # late: most posts have none
+
+    return [f"{picture_name(post.image)}: picture not used; {why}"]
+
+
+def what_was_not_used(results: Iterable[Prediction]) -> list[str]:
+    """Warnings of predictions, for answers that have no place for them; that an empty post is empty shows."""
+    return [line for result in results for line in result.warnings if line != _EMPTY]
+
+
+def _warn(lines: Sequence[str]) -> None:
+    if lines:
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        warnings.warn(f"{lines[0]}{more}", stacklevel=3)
 
 
 class Predicts:
@@ -256,7 +283,9 @@ class Predicts:
             batch_size: Posts computed together; never changes an answer.
 
         Returns:
-            ``list[Entity]``, or a ``Prediction`` with ``explain``; for an iterable a list of those, in order.
+            ``list[Entity]``, or a ``Prediction`` with ``explain``; for an iterable a list of those, in order. What
+            was not used, a picture for one, is in the ``warnings`` of a ``Prediction``, and without ``explain`` one
+            line of Python's warnings.
 
         Raises:
             InputError: On arguments that do not fit.
@@ -266,5 +295,7 @@ class Predicts:
         )
         posts, single = as_posts(post, image=image, caption=caption, tags=tags)
         results = list(with_progress(self.predictions(posts, options), posts))
+        if not explain:
+            _warn(what_was_not_used(results))
         answers = [result if explain else result.entities for result in results]
         return answers[0] if single else answers

@@ -13,9 +13,16 @@ from dpe_mner.decoding.candidates import Row, decode
 from dpe_mner.explain.collect import Explanation, explain, ground, merge_explanations
 from dpe_mner.explain.influence import span_influence
 from dpe_mner.pictures.kinds import PictureParts
-from dpe_mner.pictures.opening import picture_name
 from dpe_mner.pictures.source import PictureSource
-from dpe_mner.pipeline import CHUNK, PredictionOptions, chunks, empty_warning, merge_windows, run_windows
+from dpe_mner.pipeline import (
+    CHUNK,
+    PredictionOptions,
+    chunks,
+    empty_warning,
+    merge_windows,
+    run_windows,
+    unused_picture,
+)
 from dpe_mner.reasoning.decode import step_candidates
 from dpe_mner.reasoning.trace import Reasoner, ReasoningTrace
 from dpe_mner.representations.batch import Batch
@@ -26,6 +33,9 @@ from dpe_mner.representations.windows import Window, WindowTokenizer
 from dpe_mner.types import Post, Prediction
 
 _PICTURE_CHUNK = 256  # posts with pictures go in shorter stretches: features take a few hundred times the room
+_NO_PICTURES = (
+    "this model was trained on captions and tags: name a captioner (--picture-model caption=MODEL) to have one made"
+)
 
 
 class Predictor:
@@ -139,11 +149,4 @@ def decode_trace(model: Reasoner, trace: ReasoningTrace, *, threshold: float | N
 
 
 def _warnings(post: Post, words: Words, *, pictures: bool) -> list[str]:
-    warnings = empty_warning(words)
-    if post.image is not None and not pictures:
-        name = picture_name(post.image)
-        warnings.append(
-            f"{name}: picture not used; this model was trained on captions and tags: name a captioner "
-            "(--picture-model caption=MODEL) to have one made"
-        )
-    return warnings
+    return [*empty_warning(words), *([] if pictures else unused_picture(post, _NO_PICTURES))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,22 @@ def posts_of_table(table: Iterable[Any]) -> Iterator[Post]:
     names = _class_names(table)
     for number, row in enumerate(table):
         try:
-            yield _post(row, number, names)
+            yield post_of_row(row, number, names)
         except ValueError as error:
             raise InputError(f"row {number} of the {type(table).__name__}: {error}") from None
 
 
-def _post(row: Any, number: int, names: list[str]) -> Post:
+def post_of_row(row: Any, number: int, names: Sequence[str] = ()) -> Post:
+    """One row as a post.
+
+    Args:
+        row: A mapping, with the keys that :func:`posts_of_table` knows.
+        number: Of the row, which is its id where it has none.
+        names: Of the numbers in ``ner_tags``.
+
+    Raises:
+        ValueError: If it is no post, saying why.
+    """
     if not isinstance(row, Mapping):
         raise ValueError(f"is {type(row).__name__}, not a row with 'text', or 'words' or 'tokens'")
     value = {key: _plain(row[key]) for key in _KEYS if row.get(key) is not None}
@@ -85,7 +95,7 @@ def _class_names(table: Any) -> list[str]:
     return list(getattr(inner, "names", None) or ())
 
 
-def _tag(tag: object, names: list[str]) -> str:
+def _tag(tag: object, names: Sequence[str]) -> str:
     if isinstance(tag, str):
         return tag
     if type(tag) is int and 0 <= tag < len(names):

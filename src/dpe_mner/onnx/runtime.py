@@ -43,6 +43,10 @@ _CARD: dict[str, type | tuple[type, ...]] = {  # what every runtime.json holds
     "unknown_id": (int, type(None)),
 }
 _TORCH = "pip install 'dpe-mner[torch]' for a checkpoint without one"
+_NO_PICTURES = (
+    "an exported model reads captions and tags: give a caption, or have one made with PyTorch "
+    "(pip install 'dpe-mner[torch]', then --picture-model caption=MODEL)"
+)
 
 
 class OnnxModel(Predicts):
@@ -131,6 +135,7 @@ class OnnxModel(Predicts):
             tokenizer=self.tokenizer,
             labels=self.labels,
             batch_size=options.batch_size,
+            no_pictures=_NO_PICTURES,
         )
 
     def _refuse(self, options: PredictionOptions) -> None:

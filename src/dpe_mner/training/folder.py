@@ -21,6 +21,7 @@ from dpe_mner.types import Prediction
 from dpe_mner.version import __version__
 
 RECIPE, METRICS, HISTORY, PREDICTIONS = "recipe.yaml", "metrics.json", "history.jsonl", "predictions.jsonl"
+TABLES = "tables"  # posts that were handed over in Python
 
 
 def make_folder(folder: Path) -> None:
@@ -70,7 +71,7 @@ def refuse_overwriting(folder: Path, read: Iterable[str | os.PathLike[str]] = ()
         return
     # A run's own recipe is the mark of one that ended in its first epoch; the card comes last of all.
     own = RECIPE in there and _is_written(folder / RECIPE)
-    foreign = sorted(there & {"README.md", METRICS} if own else there - {_PICTURES} - _SILVER)
+    foreign = sorted(there & {"README.md", METRICS} if own else there - {_PICTURES, TABLES} - _SILVER)
     if foreign:
         raise InputError(f"{folder}: holds {foreign[0]}, and no run; {other}, or an empty folder")
 
