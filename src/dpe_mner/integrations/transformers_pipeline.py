@@ -30,7 +30,7 @@ _CHOICES = ("steps", "spans", "seed", "convention", "explain")  # of a call, or 
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only")
 
 
-class _Config(PreTrainedConfig):  # type: ignore[misc]
+class _Config(PreTrainedConfig):
     """What transformers reads of a checkpoint's ``config.json``, which it does before it asks for a model: nothing."""
 
     model_type = DPEMNERConfig.model_type
@@ -60,7 +60,7 @@ class _Asked:
         return load_checkpoint(DPEMNERModel, str(checkpoint_folder(self.name, **self.where)), dtype=self.dtype)
 
 
-class DPEMNERPipeline(Pipeline):  # type: ignore[misc]
+class DPEMNERPipeline(Pipeline):
     """Named entities of posts, in the shape of the aggregated token classification pipeline.
 
     Args:
