@@ -3,7 +3,7 @@
 dpe-mner export --format onnx --output exported          # once, where PyTorch is
 
 pip install --no-deps dpe-mner                           # then, anywhere
-pip install numpy onnxruntime pydantic tokenizers
+pip install numpy onnxruntime pydantic regex tokenizers
 python examples/onnx_without_pytorch.py exported "Kevin Durant enters Oracle Arena"
 """
 

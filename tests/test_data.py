@@ -206,7 +206,9 @@ def test_check_finds_everything(write, tmp_path):
     ]
     (tmp_path / "zero.jpg").write_bytes(b"")
     path = write("x.jsonl", jsonl(rows) + "{bad\n")
-    visual = write("v.jsonl", jsonl([{"image_id": "0", "caption": "x"}, {"image_id": "nobody", "caption": "y"}]))
+    visual = write(
+        "v.jsonl", jsonl([{"image_id": "0", "caption": "x"}, {"image_id": "nobody", "caption": "y"}, {"image_id": "v"}])
+    )
     other = write("valid.jsonl", jsonl([{"id": "v", "text": "A5 B"}]))
     _, problems = check_dataset(path, visual_text=visual, against=other)
     found = {(p.kind, p.line) for p in problems}

@@ -1,9 +1,7 @@
-"""What the pages of documentation promise: links that lead somewhere, files that exist, and an example that runs."""
+"""What the pages of documentation promise: links that lead somewhere, files that exist, figures of the tables."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 from pathlib import Path
@@ -74,15 +72,6 @@ def test_every_room_of_the_package_is_on_the_page_of_the_layout():
     rooms = {f"{path.name}/" for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     files = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py", "__main__.py", "version.py"}
     assert rooms | files == set(re.findall(r"^  (\w+/|\w+\.py) ", page, re.MULTILINE))
-
-
-def test_the_example_of_the_readme_prints_what_it_says():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    code, printed = re.search(r"```python\n(.*?)```\n\nprints\n\n```\n(.*?)```", text, re.DOTALL).groups()
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown):
-        exec(code, {})
-    assert shown.getvalue() == printed
 
 
 def test_the_picture_of_the_readme_is_small_and_described():

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import logging
 import re
-import shlex
 import weakref
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from conftest import jsonl
@@ -315,19 +311,3 @@ def test_the_command(write, tmp_path):
     done = run("convert", made, "--from", "predictions", "--to", "ttl", *arguments)
     assert done.returncode == 0, done.stderr
     assert set(parsed(out, "turtle").objects(None, ITS.taClassRef)) == {rdflib.SDO.Person, rdflib.SDO.Thing}
-
-
-def test_the_page_of_documentation_runs_and_prints_what_it_says(tmp_path, monkeypatch):
-    page = (Path(__file__).parents[1] / "docs" / "knowledge-graph.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```(\w*)\n(.*?)```", page, re.DOTALL)
-    commands, posts, code, printed = (text for _, text in blocks[:4])
-    assert [kind for kind, _ in blocks[:4]] == ["sh", "json", "python", ""]
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "posts.jsonl").write_text(posts, encoding="utf-8")
-    for command in commands.splitlines():
-        done = run(*shlex.split(command)[1:])
-        assert done.returncode == 0, done.stderr
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown):
-        exec(code, {})
-    assert shown.getvalue() == printed

@@ -38,7 +38,7 @@ def check_dataset(
         path: CoNLL or JSONL.
         visual_text: Captions and tags to join.
         images: Folder of pictures.
-        against: Another split, whose posts must not occur here.
+        against: Another split, whose posts must not occur here. ``visual_text`` may hold what belongs to them too.
         columns: Which columns of CoNLL hold word and tag.
         labelled: It is to be trained on or scored by: posts without labels are findings.
         fetch_urls: Download pictures given as URLs to look at them; else that they are URLs is a finding.
@@ -57,10 +57,11 @@ def check_dataset(
         problems += _unlabelled(data)
     problems += _labels(data)
     problems += _spans(data)
-    problems += _orphan_visual_text(data)
+    other = None if against is None else load_dataset(against, visual_text=visual_text, columns=columns)
+    problems += _orphan_visual_text(data, other)
     problems += _pictures(data, fetch_urls=fetch_urls)
-    if against is not None:
-        problems += _leakage(data, load_dataset(against, columns=columns))
+    if other is not None:
+        problems += _leakage(data, other)
     return data, problems
 
 
@@ -141,11 +142,15 @@ def _ends(data: Dataset, post: Post, entities: Iterable[LabelledSpan]) -> Iterat
             yield _at(data, post, "white-space", f"{shown} begins or ends with white space; it is read without it")
 
 
-def _orphan_visual_text(data: Dataset) -> Iterator[Problem]:
+def _orphan_visual_text(data: Dataset, other: Dataset | None) -> Iterator[Problem]:
+    """What joins no post of this split, nor of the other one: a corpus has one file of captions for both."""
     visual = data.visual
+    elsewhere = set() if other is None else other.visual.used
     if visual.path and not visual.used:
         yield Problem(visual.path, 0, "nothing-joined", visual.summary.removeprefix(f"{visual.path}: "))
     for identifier in visual.orphans:
+        if identifier in elsewhere:
+            continue
         line = visual.found[identifier].line
         yield Problem(visual.path, line, "visual-text-without-post", f"no post has the id {identifier!r}")
 
