@@ -1,6 +1,6 @@
 """What the fused attention kernel costs in bfloat16 on a CPU, as a ratio to float32, forth and back.
 
-python benchmarks/attention_backward.py
+    python benchmarks/attention_backward.py
 
 The sizes are those of fusion with a batch of 16 posts: 24 spans over 40 words, and a sequence of 104 over itself. The
 figure is the median over rounds of the ratio within a round.
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import time
 from statistics import median
+from typing import Annotated
 
 import torch
+import typer
 from torch.nn import functional
 
 SIZES = ((16, 8, 24, 40, 32), (16, 8, 104, 104, 32))  # posts, heads, queries, keys, width of a head
@@ -34,8 +36,9 @@ def seconds(sizes: tuple[int, int, int, int, int], dtype: torch.dtype, *, repeat
     return (time.perf_counter() - started) / repeats
 
 
-def main(rounds: int = 7) -> None:
+def main(rounds: Annotated[int, typer.Option(help="The figure is their median.")] = 7) -> None:
     """Print the ratio for each size."""
+    torch.manual_seed(0)
     for sizes in SIZES:
         seconds(sizes, torch.bfloat16)  # the first pass allocates
         ratios = [seconds(sizes, torch.bfloat16) / seconds(sizes, torch.float32) for _ in range(rounds)]
@@ -43,5 +46,4 @@ def main(rounds: int = 7) -> None:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    main()
+    typer.run(main)

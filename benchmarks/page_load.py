@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from playwright.sync_api import sync_playwright
 from serving import service
 
 
@@ -25,6 +24,8 @@ def main(
     json_: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
 ) -> None:
     """Print milliseconds of each visit."""
+    from playwright.sync_api import sync_playwright
+
     found: dict[str, list[float]] = {"usable_ms": [], "answered_ms": []}
     with service(backend) as (host, port, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
