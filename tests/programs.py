@@ -163,6 +163,14 @@ def check_accelerate(arguments: Sequence[str]) -> None:
     check_ours(arguments[3:], whole=False)
 
 
+def check_torchrun(arguments: Sequence[str]) -> None:
+    """``torchrun`` with processes of this machine and a command of ours."""
+    assert arguments[0] == "--nproc-per-node"
+    assert int(arguments[1]) > 1
+    assert arguments[2:4] == ["-m", "dpe_mner"]
+    check_ours(arguments[4:], whole=False)
+
+
 def check_mkdocs(arguments: Sequence[str]) -> None:
     """The site is built by the slow tests (``test_site.py``) in the way that ``build --strict`` does."""
     assert "mkdocs" in _names(EXTRAS["docs"])
@@ -181,6 +189,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "docker": check_docker,
     "python": check_python,
     "accelerate": check_accelerate,
+    "torchrun": check_torchrun,
     "mkdocs": check_mkdocs,
     "pre-commit": check_pre_commit,
 }

@@ -15,7 +15,7 @@ import dpe_mner
 
 ROOT = Path(dpe_mner.__file__).parent
 ROOMS = (  # a room may import from those before it
-    "version errors types settings data formats decoding pictures representations pipeline checkpoints diffusion "
+    "version errors types settings ranks data formats decoding pictures representations pipeline checkpoints diffusion "
     "fusion reasoning objective explain predictor model evaluation pages training baselines llm onnx bench reproduce "
     "suggest api scale integrations web commands"
 ).split()

@@ -23,6 +23,7 @@ from dpe_mner.objective.criterion import Criterion, NetworkOutputs, TrainingOutp
 from dpe_mner.pictures.source import PictureSource, picture_source
 from dpe_mner.pipeline import PredictionOptions, Predicts
 from dpe_mner.predictor import Predictor
+from dpe_mner.ranks import drawn
 from dpe_mner.reasoning.loop import SpanStep, run_steps
 from dpe_mner.reasoning.network import Context, ReasoningNetwork, SpanPass
 from dpe_mner.reasoning.trace import ReasoningTrace
@@ -250,10 +251,10 @@ class DPEMNERModel(SavedModel, Predicts):
         index, from_gold = GoldExpansion(noise.spans, noise.gold_share)(batch.gold.count)
         spans = torch.gather(batch.gold.spans, 1, index[..., None].expand(-1, -1, 2))
         z_0 = self.codec.encode(spans, batch.lengths)
-        drawn = torch.randn(z_0.shape, generator=generator, device=z_0.device)
-        z_t = self.noise.add_noise(z_0, t, drawn)
+        pure = drawn(torch.randn, z_0.shape, generator=generator, device=z_0.device)
+        z_t = self.noise.add_noise(z_0, t, pure)
         z_t = starting_signals(z_t, from_gold, scale=self.codec.scale, generator=generator)
-        z_t = torch.where((t == noise.timesteps - 1)[:, None, None], drawn, z_t)  # as reasoning starts
+        z_t = torch.where((t == noise.timesteps - 1)[:, None, None], pure, z_t)  # as reasoning starts
         return self.codec.clamp(z_t)
 
     def _training_passes(
@@ -262,10 +263,10 @@ class DPEMNERModel(SavedModel, Predicts):
         """One pass at each of the times of each post, from the second on from the model's own output."""
         passes = [self.network(context, 0, self.codec.ends(z_t, batch.lengths), None)]
         for k in range(1, len(times)):
-            drawn = None
+            fresh = None
             if self.step.eta > 0:
-                drawn = torch.randn(z_t.shape, generator=generator, device=z_t.device)
-            z_t, found = self.step(z_t, passes[-1].output, times[k - 1], times[k], batch.lengths, drawn)
+                fresh = drawn(torch.randn, z_t.shape, generator=generator, device=z_t.device)
+            z_t, found = self.step(z_t, passes[-1].output, times[k - 1], times[k], batch.lengths, fresh)
             passes.append(self.network(context, k, self.codec.ends(z_t, batch.lengths), found))
         return passes
 

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
+from dpe_mner import ranks
 from dpe_mner.baselines.build import BuiltBaseline, Description, known_kind, new_baseline
 from dpe_mner.baselines.checkpoint import check_same, load_weights, save_description, save_threshold
 from dpe_mner.baselines.inputs import Inputs, as_recipe_reads, prepare_inputs
@@ -76,8 +77,9 @@ def train_baseline(
 
     Raises:
         InputError: If the kind is unknown, the data lack what the system reads, or data, encoder, word vectors or
-            output folder do not serve.
+            output folder do not serve, or if several processes were started.
     """
+    ranks.refuse(f"training the baseline {kind}")
     output = Path(recipe.output)
     known = known_kind(kind)
     finished = read_metrics(output) if resume else None

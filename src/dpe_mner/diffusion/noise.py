@@ -6,9 +6,12 @@ Letters: ``alpha_t`` is the cumulative product of ``1 - beta``; it is near 1 at 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from dpe_mner.ranks import drawn
 
 
 def cumulative_alpha(timesteps: int) -> Tensor:
@@ -96,14 +99,13 @@ class NoiseProcess:
             *Shape:* (P, B)
         """
         B, device = len(lengths), lengths.device
-        first = torch.randint(self.timesteps, (B,), generator=generator, device=device)
-        pure = torch.rand(B, generator=generator, device=device) < pure_share
-        drawn = [first]
+        draw = partial(drawn, shape=(B,), generator=generator, device=device)
+        uniform = [draw(partial(torch.randint, self.timesteps))]
+        pure = draw(torch.rand) < pure_share
         for _ in range(passes - 1):
-            share = torch.rand(B, generator=generator, device=device)
-            drawn.append((share * drawn[-1]).to(torch.int64))
+            uniform.append((draw(torch.rand) * uniform[-1]).to(torch.int64))
         visited = [t for t, _ in self.times(passes, power=power)]
-        return torch.stack([torch.where(pure, t, other) for t, other in zip(visited, drawn, strict=True)])
+        return torch.stack([torch.where(pure, t, other) for t, other in zip(visited, uniform, strict=True)])
 
     def step(
         self, z_t: Tensor, z_0: Tensor, t: Tensor, t_next: Tensor, *, eta: float = 0.0, noise: Tensor | None = None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpe_mner.ranks import drawn
+
 
 @dataclass(frozen=True)
 class GoldExpansion:
@@ -38,5 +40,5 @@ class GoldExpansion:
 
 def starting_signals(z_t_gold: Tensor, from_gold: Tensor, *, scale: float, generator: torch.Generator | None) -> Tensor:
     """Noised gold where a slot starts from gold, uniform noise elsewhere. *Shape:* (B, N, 2)."""
-    uniform = torch.rand(z_t_gold.shape, generator=generator, device=z_t_gold.device)
+    uniform = drawn(torch.rand, z_t_gold.shape, generator=generator, device=z_t_gold.device)
     return torch.where(from_gold[..., None], z_t_gold, (uniform * 2 - 1) * scale)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpe_mner import ranks
+
 _RANK = 64
 _SLOPE, _OFFSET = 10.0, 1.0  # a gate that starts open, at 0.73 for a cosine of 0
 
@@ -29,12 +31,14 @@ class PairRelevance:
         odds: Logits of the gate of eq. 4, from which a loss reaches the gate alone. *Shape:* (B, B)
         printed: The gates over tau, which eq. 17 and 18 rank as they are printed. *Shape:* (B, B)
         present: Posts that have the grain. *Shape:* (B,)
+        own: Posts of this process, when several train together; None: all of them. *Shape:* (B,)
     """
 
     logits: Tensor
     odds: Tensor
     printed: Tensor
     present: Tensor
+    own: Tensor | None = None
 
 
 class RelevanceGate(nn.Module):
@@ -63,11 +67,16 @@ class RelevanceGate(nn.Module):
             x: Pooled text, or the N spans of each text. *Shape:* (B, h) or (B, N, h)
             y: Pooled [y_j; y_jt]. *Shape:* (B, 2h)
             present: Posts that have this grain. *Shape:* (B,)
+
+        Returns:
+            Of the texts and pictures of all ranks, when several train together.
         """
         logits = self.logits(x, y)
+        own = ranks.own(len(logits), logits.device) if ranks.size() > 1 else None
+        present = ranks.gathered(present)
         odds = self.slope * (logits / self.scale).detach() + self.offset
         printed = torch.sigmoid(self.slope * logits / self.scale + self.offset) * self.scale
-        return PairRelevance(logits=logits, odds=odds, printed=printed, present=present)
+        return PairRelevance(logits=logits, odds=odds, printed=printed, present=present, own=own)
 
     @property
     def scale(self) -> Tensor:
@@ -82,12 +91,18 @@ class RelevanceGate(nn.Module):
             y: Pooled [y_j; y_jt]. *Shape:* (B, 2h)
 
         Returns:
-            *Shape:* (A, B)
+            Those of all ranks, when several train together. *Shape:* (A, B)
         """
-        texts = functional.normalize(self.text(x).float(), dim=-1)
-        texts = texts if x.ndim == 2 else texts.mean(1)  # the mean cosine is the cosine with the mean direction
-        pictures = functional.normalize(self.picture(y).float(), dim=-1)
+        texts, pictures = ranks.gathered(self._of_text(x)), ranks.gathered(self._of_picture(y))
         return texts @ pictures.transpose(0, 1) * self.scale
+
+    def _of_text(self, x: Tensor) -> Tensor:
+        """Directions of texts; the mean over spans, whose cosine is the mean of the cosines. *Shape:* (A, rank)."""
+        texts = functional.normalize(self.text(x).float(), dim=-1)
+        return texts if x.ndim == 2 else texts.mean(1)
+
+    def _of_picture(self, y: Tensor) -> Tensor:
+        return functional.normalize(self.picture(y).float(), dim=-1)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The gate of matched pairs.
@@ -100,7 +115,7 @@ class RelevanceGate(nn.Module):
             *Shape:* (B,) or (B, N)
         """
         texts = functional.normalize(self.text(x).float(), dim=-1)
-        pictures = functional.normalize(self.picture(y).float(), dim=-1)
+        pictures = self._of_picture(y)
         pictures = pictures if x.ndim == 2 else pictures[:, None]
         return torch.sigmoid(self.slope * (texts * pictures).sum(-1) + self.offset).to(x.dtype)
 

@@ -41,6 +41,6 @@ def alignment_losses(
 
 def _of_pairs(pair: PairRelevance, weights: LossSettings) -> Tensor:
     if weights.align_on == "gate":
-        return alignment_loss(pair.printed, pair.present, lambda_rel=weights.lambda_rel)
-    ranking = alignment_loss(pair.logits, pair.present, lambda_rel=weights.lambda_rel)
-    return ranking + doubt_loss(pair.odds, pair.present)
+        return alignment_loss(pair.printed, pair.present, lambda_rel=weights.lambda_rel, own=pair.own)
+    ranking = alignment_loss(pair.logits, pair.present, lambda_rel=weights.lambda_rel, own=pair.own)
+    return ranking + doubt_loss(pair.odds, pair.present, pair.own)

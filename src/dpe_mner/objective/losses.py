@@ -1,4 +1,8 @@
-"""L_NER of 2.4 and the contrastive relevance losses of eq. 17 to 19. None of them knows the network."""
+"""L_NER of 2.4 and the contrastive relevance losses of eq. 17 to 19. None of them knows the network.
+
+Each is a mean over the whole batch. Where several processes train, each gives its own posts' share of that mean, and
+the shares sum to it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dpe_mner.ranks import total
 from dpe_mner.reasoning.heads import ReasoningOutput
 from dpe_mner.representations.batch import GoldSpans
 from dpe_mner.settings import HeadVariant
@@ -28,9 +33,10 @@ def entity_loss(output: ReasoningOutput, gold: GoldSpans, assigned: Tensor, *, v
     index = assigned.clamp(min=0)
     matched = assigned >= 0
     label = torch.where(matched, torch.gather(gold.labels, 1, index), 0)
-    type_loss = functional.cross_entropy(output.types.flatten(0, 1), label.flatten())
+    type_loss = functional.cross_entropy(output.types.flatten(0, 1), label.flatten(), reduction="sum")
+    type_loss = type_loss / total(torch.tensor(label.numel(), device=label.device))
     target = torch.gather(gold.spans, 1, index[..., None].expand(-1, -1, 2))
-    count = matched.sum().clamp(min=1)
+    count = total(matched.sum()).clamp(min=1)
     boundary = torch.zeros((), device=label.device)
     for logits, word in ((output.left, target[..., 0]), (output.right, target[..., 1])):
         each = _sigmoid_loss(logits, word) if variant == "paper" else _pointer_loss(logits, word)
@@ -40,7 +46,10 @@ def entity_loss(output: ReasoningOutput, gold: GoldSpans, assigned: Tensor, *, v
 
 def tagging_loss(tags: Tensor, gold: GoldSpans) -> Tensor:
     """Cross-entropy of the auxiliary word tags. *Shape:* (B, M, tags) -> scalar."""
-    return functional.cross_entropy(tags.float().flatten(0, 1), gold.tags.flatten(), ignore_index=IGNORED)
+    summed = functional.cross_entropy(
+        tags.float().flatten(0, 1), gold.tags.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return summed / total((gold.tags != IGNORED).sum()).clamp(min=1)
 
 
 def _pointer_loss(logits: Tensor, word: Tensor) -> Tensor:
@@ -55,13 +64,14 @@ def _sigmoid_loss(logits: Tensor, word: Tensor) -> Tensor:
     return torch.where(real, each, 0.0).sum(-1)
 
 
-def alignment_loss(logits: Tensor, present: Tensor, *, lambda_rel: float) -> Tensor:
+def alignment_loss(logits: Tensor, present: Tensor, *, lambda_rel: float, own: Tensor | None = None) -> Tensor:
     """L_align^i for one grain (eq. 17-19): each text finds its picture among the batch's, and the other way round.
 
     Args:
         logits: Relevance of text a and picture b over tau. *Shape:* (B, B)
         present: Posts that have this grain; the others do not count. *Shape:* (B,)
         lambda_rel: Weight of text to image; image to text has one minus it.
+        own: Posts whose share this process gives; all when not given. *Shape:* (B,)
 
     Returns:
         A scalar, 0 with fewer than two posts.
@@ -72,21 +82,27 @@ def alignment_loss(logits: Tensor, present: Tensor, *, lambda_rel: float) -> Ten
     image_to_text = -relevance.log_softmax(dim=0).diagonal()  # eq. 18
     each = lambda_rel * text_to_image + (1 - lambda_rel) * image_to_text
     count = present.sum()
-    return torch.where(present, each, 0.0).sum() / count.clamp(min=1) * (count > 1)  # eq. 19
+    counted = present if own is None else present & own
+    return torch.where(counted, each, 0.0).sum() / count.clamp(min=1) * (count > 1)  # eq. 19
 
 
-def doubt_loss(odds: Tensor, present: Tensor) -> Tensor:
+def doubt_loss(odds: Tensor, present: Tensor, own: Tensor | None = None) -> Tensor:
     """-log p of a gate's being right, the mean of own pairs and of exchanged ones.
 
     Args:
         odds: Logits of the gate of text a and picture b. *Shape:* (B, B)
         present: Posts that have the grain. *Shape:* (B,)
+        own: Texts whose share this process gives; all when not given. *Shape:* (B,)
 
     Returns:
         A scalar, 0 with fewer than two posts.
     """
-    own = torch.eye(len(present), dtype=torch.bool, device=present.device)
+    together = torch.eye(len(present), dtype=torch.bool, device=present.device)
     pair = present[:, None] & present
-    right = functional.logsigmoid(torch.where(own, odds, -odds))
-    means = [torch.where(kind, right, 0.0).sum() / kind.sum().clamp(min=1) for kind in (pair & own, pair & ~own)]
+    counted = pair if own is None else pair & own[:, None]
+    right = functional.logsigmoid(torch.where(together, odds, -odds))
+    means = [
+        torch.where(counted & kind, right, 0.0).sum() / (pair & kind).sum().clamp(min=1)
+        for kind in (together, ~together)
+    ]
     return -(means[0] + means[1]) / 2 * (present.sum() > 1)

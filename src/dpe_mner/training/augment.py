@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpe_mner.ranks import drawn, largest
 from dpe_mner.representations.batch import Batch
 
 
@@ -15,8 +16,11 @@ def hide_pieces(batch: Batch, *, chance: float, mask_id: int | None, generator: 
     """Put the mask piece in place of some word pieces of the posts: names must be read from their context too."""
     if chance == 0 or mask_id is None:
         return batch
-    drawn = torch.rand(batch.text.ids.shape, generator=generator, device=batch.text.ids.device) < chance
-    ids = torch.where(drawn & (batch.text.word_index >= 0), mask_id, batch.text.ids)
+    B, S = batch.text.ids.shape
+    device = batch.text.ids.device
+    longest = int(largest(torch.tensor(S, device=device)))  # of all ranks: the draw must not depend on their number
+    hidden = drawn(torch.rand, (B, longest), generator=generator, device=device)[:, :S] < chance
+    ids = torch.where(hidden & (batch.text.word_index >= 0), mask_id, batch.text.ids)
     return replace(batch, text=replace(batch.text, ids=ids))
 
 
@@ -30,7 +34,7 @@ def hide_vision(batch: Batch, *, chance: float, generator: torch.Generator) -> B
 
     def keep() -> Tensor:
         device = batch.lengths.device
-        return torch.rand(len(batch), 1, generator=generator, device=device) >= chance
+        return drawn(torch.rand, (len(batch), 1), generator=generator, device=device) >= chance
 
     changed: dict[str, Any] = {}
     kept: dict[str, Tensor] = {}

@@ -13,6 +13,7 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
+from dpe_mner import ranks
 from dpe_mner.checkpoints.loading import load_checkpoint, save_checkpoint
 from dpe_mner.data.gold import check_labels
 from dpe_mner.data.writing import write_whole
@@ -57,18 +58,25 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
         log: Receives a line an epoch.
         progress: Show progress bars.
 
+    Several processes that ``torchrun`` or ``accelerate launch`` started share every batch; the first of them writes.
+
     Returns:
-        The content of ``metrics.json``.
+        The content of ``metrics.json``; nothing in a process other than the first.
 
     Raises:
         InputError: If data, encoder or output folder do not serve.
     """
+    ranks.begin()
+    if not ranks.is_first():
+        log, progress = _silent, False
     output = Path(recipe.output)
     checkpoint = checkpoint_to_resume(output, resume=resume)
+    ranks.meet()  # nobody writes to the folder before all have looked at it
     corpora = load_corpora(recipe.data, log=log)
     training_data = all_posts([corpus.train for corpus in corpora])
     validation_data = all_posts([corpus.valid for corpus in corpora])
-    settings = prepare_pictures(recipe, [*training_data.posts, *validation_data.posts], log=log)
+    with ranks.first_alone():  # pictures are read once
+        settings = prepare_pictures(recipe, [*training_data.posts, *validation_data.posts], log=log)
     recipe = recipe.model_copy(update={"settings": settings})
     labels = recipe.data.labels or training_data.labels
     set_seed(recipe.training.seed)
@@ -80,10 +88,13 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     for data in (training_data, validation_data):
         check_labels(data.labels, model.labels, where=data.path)
     attach_pictures(recipe, model)
-    lessons = _lessons(recipe, model, corpora, log=log)
+    with ranks.first_alone():
+        lessons = _lessons(recipe, model, corpora, log=log)
     validator = _validator(recipe, corpora)
-    make_folder(output)
-    write_recipe(recipe, output)
+    if ranks.is_first():
+        make_folder(output)
+        write_recipe(recipe, output)
+    ranks.meet()
     trainer = EntityTrainer(
         model=model,
         examples=lessons.examples,
@@ -99,6 +110,9 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.monotonic() - started
+    ranks.meet()
+    if not ranks.is_first():
+        return {}
     model = load_checkpoint(DPEMNERModel, str(output / "best"))
     attach_pictures(recipe, model)
     metrics = finish(recipe, model, corpora, validator, seconds=seconds, log=log, silver=lessons.silver)
@@ -269,6 +283,10 @@ def checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
     if (output / HISTORY).exists() or last is not None:
         raise InputError(f"{output}: holds a run already; add --resume, or choose another --output")
     return None
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the first process does."""
 
 
 def _parameters(model: DPEMNERModel) -> str:

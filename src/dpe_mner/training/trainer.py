@@ -13,6 +13,7 @@ from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from dpe_mner import ranks
 from dpe_mner.checkpoints.loading import save_checkpoint
 from dpe_mner.data.writing import write_whole
 from dpe_mner.model import DPEMNERModel
@@ -23,6 +24,7 @@ from dpe_mner.training.batches import LengthGroupedBatches, SharedBatches
 from dpe_mner.training.examples import Example, ExampleCollator
 from dpe_mner.training.folder import HISTORY
 from dpe_mner.training.recipe import TrainingSettings
+from dpe_mner.training.shares import own_batch_size, with_parts_of_all
 from dpe_mner.training.sources import Log
 from dpe_mner.training.validate import Validator
 
@@ -67,6 +69,7 @@ class EpochTrainer(Trainer):
         self.loss_sums: dict[str, float] = {}
         self.loss_count = 0
         self.mask_id = mask_id
+        self.pad_id = collator.pad_id
         callbacks: list[TrainerCallback] = []
         if training.early_stop is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=training.early_stop))
@@ -119,6 +122,7 @@ class EpochTrainer(Trainer):
     ) -> Tensor:
         """Eq. 20. Its noise depends on the seed and the step alone, so that a resumed run draws the same."""
         batch: Batch = inputs["batch"].to(self.args.device)
+        batch = with_parts_of_all(batch, pad_id=self.pad_id)
         generator = torch.Generator(device=self.args.device)
         generator.manual_seed(self.recipe.seed * 1_000_003 + self.state.global_step * 1009 + self._micro_step())
         batch = hide_vision(batch, chance=self.recipe.visual_dropout, generator=generator)
@@ -127,7 +131,8 @@ class EpochTrainer(Trainer):
         for name, value in output.parts.items():
             self.loss_sums[name] = self.loss_sums.get(name, 0.0) + value.detach()
         self.loss_count += 1
-        return output.loss / self.args.gradient_accumulation_steps
+        # The ranks' losses are shares of one, and their gradients will be averaged.
+        return output.loss * ranks.size() / self.args.gradient_accumulation_steps
 
     def _micro_step(self) -> int:
         return self.loss_count % self.args.gradient_accumulation_steps
@@ -135,7 +140,7 @@ class EpochTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         lengths = [example.length for example in self.train_dataset]
         order: dict[str, Any] = {
-            "batch_size": self.args.train_batch_size,
+            "batch_size": self.recipe.batch_size,
             "seed": self.recipe.seed,
             "epoch": lambda: int(self.state.epoch or 0),
         }
@@ -145,15 +150,21 @@ class EpochTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score on validation, keep the model if it is the best so far, and log a line."""
-        figures = self.validate()
-        losses = {name: float(total) / max(self.loss_count, 1) for name, total in self.loss_sums.items()}
+        losses = {
+            name: float(ranks.total(torch.as_tensor(share))) / max(self.loss_count, 1)
+            for name, share in self.loss_sums.items()
+        }
         self.loss_sums, self.loss_count = {}, 0
-        best = self.state.best_metric
-        better = best is None or figures["f1"] > best
-        if better:
-            self.keep(figures)
-        self._record(figures, losses, better=better)
-        metrics = {"eval_f1": figures["f1"]}
+        f1 = 0.0
+        if ranks.is_first():
+            figures = self.validate()
+            f1 = figures["f1"]
+            best = self.state.best_metric
+            better = best is None or f1 > best
+            if better:
+                self.keep(figures)
+            self._record(figures, losses, better=better)
+        metrics = {"eval_f1": ranks.told_by_first(f1, self.args.device)}
         self.log(metrics | {f"loss_{name}": value for name, value in losses.items()})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -255,7 +266,7 @@ def training_arguments(training: TrainingSettings, output: Path, *, progress: bo
     return TrainingArguments(
         output_dir=str(output / "checkpoints"),
         num_train_epochs=training.epochs,
-        per_device_train_batch_size=training.batch_size,
+        per_device_train_batch_size=own_batch_size(training.batch_size),
         gradient_accumulation_steps=training.gradient_accumulation,
         learning_rate=training.learning_rate,
         warmup_steps=training.warmup_share,
@@ -277,4 +288,6 @@ def training_arguments(training: TrainingSettings, output: Path, *, progress: bo
         disable_tqdm=not progress,
         dataloader_pin_memory=False,
         dataloader_num_workers=training.workers,
+        ddp_find_unused_parameters=True,  # a batch without any picture leaves those of vision out
+        ddp_broadcast_buffers=False,
     )
