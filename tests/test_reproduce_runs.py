@@ -17,6 +17,7 @@ from dpe_mner.reproduce.results import collect, score_runs
 from dpe_mner.reproduce.runner import run_plan
 from dpe_mner.reproduce.runs import differences, prepare_to_resume, state_of
 from dpe_mner.reproduce.tables import DEFAULT
+from dpe_mner.training.kept_epochs import seal
 from dpe_mner.training.recipe import Recipe
 
 # Runs: finished, interrupted, foreign
@@ -186,9 +187,9 @@ def test_an_interrupted_run_goes_on_from_a_whole_checkpoint(tmp_path):
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"x")
     (whole / "trainer_state.json").write_text("{}")
+    seal(whole)
     assert prepare_to_resume(tmp_path)
     assert whole.is_dir()
-    assert not cut.exists()
     assert (tmp_path / "history.jsonl").exists()
     (whole / "trainer_state.json").unlink()
     assert not prepare_to_resume(tmp_path)  # nothing whole: begin anew, which needs a clean folder

@@ -83,7 +83,7 @@ def train_baseline(
     output = Path(recipe.output)
     known = known_kind(kind)
     finished = read_metrics(output) if resume else None
-    checkpoint = checkpoint_to_resume(output, resume=resume) if finished is None else None
+    checkpoint = checkpoint_to_resume(output, resume=resume, log=log) if finished is None else None
     recipe = as_recipe_reads(recipe, known)
     training_data, validation_data = load_splits(recipe, log=log)
     labels = recipe.data.labels or training_data.labels

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from dpe_mner.errors import InputError
 from dpe_mner.training.folder import HISTORY, METRICS, RECIPE, read_metrics
+from dpe_mner.training.kept_epochs import CHECKPOINTS, last_whole
 from dpe_mner.training.recipe import Recipe, load_recipe
 
 State = Literal["finished", "interrupted", "absent"]
@@ -64,7 +65,7 @@ def state_of(recipe: Recipe, hashes: dict[str, str], *, baseline: str | None = N
 
 def _has_begun(folder: Path) -> bool:
     """Whether there is anything to lose or to go on from."""
-    return (folder / HISTORY).exists() or any((folder / "checkpoints").glob("checkpoint-*"))
+    return (folder / HISTORY).exists() or any((folder / CHECKPOINTS).glob("checkpoint-*"))
 
 
 def check_vectors(folder: Path, glove: Path | None) -> None:
@@ -135,19 +136,14 @@ def _comparable(recipe: Recipe, *, baseline: str | None) -> dict[str, Any]:
 
 
 def prepare_to_resume(folder: Path) -> bool:
-    """Make an interrupted run fit to go on: drop a checkpoint that was cut off while written.
+    """Whether an interrupted run can go on; one that cannot is made fit to begin anew.
 
     Returns:
         Whether an epoch was finished to go on from; otherwise the run must begin anew, and can.
     """
-    checkpoints = folder / "checkpoints"
-    whole = False
-    for checkpoint in sorted(checkpoints.glob("checkpoint-*")) if checkpoints.is_dir() else ():
-        if (checkpoint / "trainer_state.json").is_file():  # written last
-            whole = True
-        else:
-            shutil.rmtree(checkpoint)
+    whole = last_whole(folder, log=lambda line: None) is not None
     if not whole:
         (folder / HISTORY).unlink(missing_ok=True)
-        shutil.rmtree(folder / "best", ignore_errors=True)
+        for part in ("best", CHECKPOINTS):
+            shutil.rmtree(folder / part, ignore_errors=True)
     return whole

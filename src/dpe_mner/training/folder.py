@@ -15,6 +15,7 @@ from dpe_mner.data.jsonl import json_line
 from dpe_mner.data.writing import write_whole
 from dpe_mner.errors import InputError
 from dpe_mner.evaluation.score import Report
+from dpe_mner.training.kept_epochs import CHECKPOINTS
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.training.sources import Corpus
 from dpe_mner.types import Prediction
@@ -36,7 +37,7 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from None
 
 
-_CHECKPOINTS, _PICTURES, _SILVER = "checkpoints", "pictures", {"silver.jsonl", "silver.json"}
+_PICTURES, _SILVER = "pictures", {"silver.jsonl", "silver.json"}
 
 
 def refuse_overwriting(folder: Path, read: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -66,7 +67,7 @@ def refuse_overwriting(folder: Path, read: Iterable[str | os.PathLike[str]] = ()
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
-    begun = HISTORY in there or any((folder / _CHECKPOINTS).glob("checkpoint-*")) or read_metrics(folder) is not None
+    begun = HISTORY in there or any((folder / CHECKPOINTS).glob("checkpoint-*")) or read_metrics(folder) is not None
     if begun:
         return
     # A run's own recipe is the mark of one that ended in its first epoch; the card comes last of all.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from dpe_mner import ranks
@@ -37,6 +36,7 @@ from dpe_mner.training.folder import (
     write_metrics,
     write_recipe,
 )
+from dpe_mner.training.kept_epochs import last_whole
 from dpe_mner.training.model_card import model_card
 from dpe_mner.training.pictures import prepare_pictures, store_folder
 from dpe_mner.training.recipe import Recipe, load_recipe, resolve_encoder
@@ -70,7 +70,7 @@ def train(recipe: Recipe, *, resume: bool = False, log: Log = print, progress: b
     if not ranks.is_first():
         log, progress = _silent, False
     output = Path(recipe.output)
-    checkpoint = checkpoint_to_resume(output, resume=resume)
+    checkpoint = checkpoint_to_resume(output, resume=resume, log=log)
     ranks.meet()  # nobody writes to the folder before all have looked at it
     corpora = load_corpora(recipe.data, log=log)
     training_data = all_posts([corpus.train for corpus in corpora])
@@ -204,10 +204,10 @@ def finish(
     if silver is not None:
         metrics["silver"] = silver
     save_checkpoint(model, output, half=recipe.training.half_precision_weights)
-    write_metrics(metrics, output)
     write_whole(output / "README.md", model_card(recipe, metrics))
     plot_curves(metrics["history"], output / "curves.png")
     plot_reliability(reliable, output / "reliability.png", title=f"{recipe.name}, validation")
+    write_metrics(metrics, output)  # last: it makes the run a finished one
     log(
         f"best epoch {metrics['best_epoch']}: validation F1 {metrics['f1']:.2f}, "
         f"threshold {decision.threshold}; saved to {output}"
@@ -265,24 +265,27 @@ def _validator(recipe: Recipe, corpora: Sequence[Corpus]) -> Validator:
     return Validator(posts, batch_size=recipe.training.eval_batch_size, sources=sources)
 
 
-def checkpoint_to_resume(output: Path, *, resume: bool) -> str | None:
+def checkpoint_to_resume(output: Path, *, resume: bool, log: Log) -> str | None:
     """The last epoch's checkpoint of an interrupted run, or None for a new run.
+
+    Args:
+        output: Of the run.
+        resume: Go on with what is there.
+        log: Receives a line where something of it cannot be used.
 
     Raises:
         InputError: If there is nothing to resume, or a run that was not asked to go on.
     """
     refuse_overwriting(output)
-    folder = output / "checkpoints"
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if resume:
-        if last is None and (output / SILVER).exists():
-            return None  # it was cut off while its teachers labelled
-        if last is None:
+    last = last_whole(output, log=log)
+    begun = (output / HISTORY).exists() or last is not None
+    if resume and last is None:
+        if not begun and not any((output / name).exists() for name in (SILVER, RECIPE)):
             raise InputError(f"{output}: nothing to resume; run without --resume first")
-        return last
-    if (output / HISTORY).exists() or last is not None:
+        log(f"{output}: no epoch was finished; beginning anew")
+    if begun and not resume:
         raise InputError(f"{output}: holds a run already; add --resume, or choose another --output")
-    return None
+    return None if last is None else str(last)
 
 
 def _silent(line: str) -> None:

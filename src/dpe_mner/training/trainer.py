@@ -23,6 +23,7 @@ from dpe_mner.training.augment import hide_pieces, hide_vision
 from dpe_mner.training.batches import LengthGroupedBatches, SharedBatches
 from dpe_mner.training.examples import Example, ExampleCollator
 from dpe_mner.training.folder import HISTORY
+from dpe_mner.training.kept_epochs import CHECKPOINTS, drop_older, seal
 from dpe_mner.training.recipe import TrainingSettings
 from dpe_mner.training.shares import own_batch_size, with_parts_of_all
 from dpe_mner.training.sources import Log
@@ -169,6 +170,14 @@ class EpochTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Seal a checkpoint when it is whole, and only then drop older ones."""
+        super()._save_checkpoint(*args, **kwargs)
+        ranks.meet()  # each writes a part of it
+        if ranks.is_first():
+            seal(self.output / CHECKPOINTS / f"checkpoint-{self.state.global_step}")
+            drop_older(self.output)
+
     def _record(self, figures: Mapping[str, Any], losses: dict[str, float], *, better: bool) -> None:
         epoch = round(self.state.epoch or 0)
         entry = {"epoch": epoch, "step": self.state.global_step, **figures, "losses": losses}
@@ -264,7 +273,7 @@ def bf16_is_native() -> bool:
 def training_arguments(training: TrainingSettings, output: Path, *, progress: bool) -> TrainingArguments:
     """The Trainer's arguments from ours."""
     return TrainingArguments(
-        output_dir=str(output / "checkpoints"),
+        output_dir=str(output / CHECKPOINTS),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=own_batch_size(training.batch_size),
         gradient_accumulation_steps=training.gradient_accumulation,
@@ -274,7 +283,6 @@ def training_arguments(training: TrainingSettings, output: Path, *, progress: bo
         max_grad_norm=training.max_grad_norm,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=1,
         logging_strategy="no",
         metric_for_best_model="eval_f1",
         greater_is_better=True,
