@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from conftest import POSTS, batch_of
 from helpers import image_features
 from transformers import AutoModel
 
+import dpe_mner
 from dpe_mner.errors import InputError
 from dpe_mner.fusion.attention import Attention
 from dpe_mner.fusion.bottleneck import BottleneckTransformer
@@ -413,6 +416,22 @@ def test_training_without_gold_is_a_clear_error(build, posts):
     model = build()
     with pytest.raises(ValueError, match="gold"):
         model(batch_of(model, posts))
+
+
+def test_the_encoder_of_a_checkpoint_is_one_to_start_from(saved_model, tmp_path):
+    from dpe_mner.model import DPEMNERModel
+
+    trained = dpe_mner.load(saved_model)
+    begun = DPEMNERModel.from_encoder(saved_model, labels=["PRODUCT"], settings=trained.settings)
+    expected, found = (model.text_encoder.encoder.state_dict() for model in (trained, begun))
+    assert expected.keys() == found.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, msg=name)
+    assert begun.labels == ["PRODUCT"]
+    shutil.copytree(saved_model, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        DPEMNERModel.from_encoder(str(tmp_path / "broken"), labels=["PER"])
 
 
 def test_an_unloadable_encoder_is_a_clear_error(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -58,15 +60,45 @@ def load_pretrained(name: str) -> tuple[PretrainedConfig, nn.Module]:
     """Configuration and float32 weights of a pretrained encoder.
 
     Args:
-        name: Hub id or folder.
+        name: Hub id or folder of an encoder, or the folder of a checkpoint of this project, whose encoder is taken.
 
     Raises:
         InputError: If it cannot be loaded.
     """
     from transformers import AutoConfig, AutoModel
 
+    own = _encoder_of_checkpoint(Path(name))
+    if own is not None:
+        return own
     try:
         return AutoConfig.from_pretrained(name), AutoModel.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"encoder {name!r}: cannot be loaded ({reason}); give a hub id or a folder") from None
+
+
+_PREFIX = "text_encoder.encoder."  # of its weights in a checkpoint of this project
+
+
+def _encoder_of_checkpoint(folder: Path) -> tuple[PretrainedConfig, nn.Module] | None:
+    """The encoder of a trained model of this project, for another one to start from; None of any other folder."""
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(values, dict) or values.get("model_type") != "dpe-mner":
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "model.safetensors"
+    config = encoder_config(values.get("encoder") or {})
+    encoder = new_encoder(config)
+    try:
+        with safe_open(path, "pt") as stored:
+            names = [name for name in stored.keys() if name.startswith(_PREFIX)]
+            weights = {name.removeprefix(_PREFIX): stored.get_tensor(name).float() for name in names}
+        encoder.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"encoder {str(folder)!r}: cannot be loaded from {path.name} ({reason[:200]})") from None
+    return config, encoder

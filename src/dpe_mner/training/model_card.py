@@ -83,7 +83,7 @@ training, dpe-mner {metrics["package_version"]}, torch {metrics["torch_version"]
 
 ## Limits
 
-* Trained on a few thousand short posts of one network, in English; other registers and languages are outside it.
+* Trained on {metrics["train_posts"]} posts; registers, networks and languages other than theirs are outside it.
 * Scores are calibrated on the validation posts: expected calibration error {error}, and {held_out} where each half of
   the entities is judged by the other half (`reliability.png`). On other posts they may say too much.
 * Captions come from a captioner and can be wrong; so can what the model makes of them.
