@@ -1,6 +1,6 @@
 """A cluster that answers posts while its machines fail, simulated: how long, what is done twice, what waits for what.
 
-    python benchmarks/cluster.py --posts 100000000 --machines 10 --rate 45 --start 3 --part 10000
+    python benchmarks/cluster.py --posts 100000000 --machines 10 --rate 56 --start 3 --part 10000
 
 What is assumed is an argument, and printed with the result: take the figures of your own machines (`dpe-mner bench`,
 `benchmarks/bulk.py`). Posts are cut into parts; a worker takes a part, reads it from a shared store, answers it and
@@ -142,11 +142,11 @@ def main(
     posts: Annotated[int, typer.Option(help="To answer.")] = 100_000_000,
     machines: Annotated[int, typer.Option(help="Of the cluster.")] = 10,
     cores: Annotated[int, typer.Option(help="Workers of a machine.")] = 16,
-    rate: Annotated[float, typer.Option(help="Posts a second of a worker.")] = 45.0,
+    rate: Annotated[float, typer.Option(help="Posts a second of a worker.")] = 56.0,
     start: Annotated[float, typer.Option(help="Seconds until a worker has its model.")] = 3.0,
     part: Annotated[int, typer.Option(help="Posts of a part.")] = 10_000,
-    bytes_in: Annotated[float, typer.Option(help="Of a post.")] = 300.0,
-    bytes_out: Annotated[float, typer.Option(help="Of an answer.")] = 400.0,
+    bytes_in: Annotated[float, typer.Option(help="Of a post.")] = 210.0,
+    bytes_out: Annotated[float, typer.Option(help="Of an answer.")] = 250.0,
     store: Annotated[float, typer.Option(help="Bytes a second of the shared store.")] = 1e9,
     between_failures: Annotated[float, typer.Option(help="Hours between failures of a machine.")] = 720.0,
     repair: Annotated[float, typer.Option(help="Minutes until it is back.")] = 10.0,
