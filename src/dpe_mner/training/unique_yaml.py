@@ -64,4 +64,4 @@ def load_yaml(text: str) -> Any:
         DuplicateKeyError: If a mapping has a key twice, with its line.
         yaml.YAMLError: If it is no YAML, or its aliases stand for too much.
     """
-    return yaml.load(text, Loader=_UniqueLoader)
+    return yaml.load(text, Loader=_UniqueLoader)  # noqa: S506 (it is a SafeLoader)
