@@ -72,7 +72,8 @@ def read_values(lines: Iterable[tuple[int, str]], bad: Bad) -> Iterator[tuple[in
     if not _is_open(first[1]):
         yield from _by_line(rest, bad)
         return
-    kept, size = [], 0
+    kept: list[tuple[int, str]] = []
+    size = 0
     for number, line in rest:
         kept.append((number, line))
         size += len(line) + 1
