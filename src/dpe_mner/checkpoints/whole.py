@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpe_mner.data.inside import is_plain_name
 from dpe_mner.data.json_values import parse_json
 from dpe_mner.errors import InputError
 
@@ -61,6 +62,9 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
     Raises:
         InputError: Naming the first that differs.
     """
+    foreign = next((name for name in hashes if not is_plain_name(name)), None)
+    if foreign is not None:
+        raise InputError(f"{folder}: {foreign[:100]!r} is no file of it; {_AGAIN}")
     found = file_hashes(folder, hashes)
     for name, expected in hashes.items():
         if name not in found:

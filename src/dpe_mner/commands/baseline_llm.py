@@ -166,7 +166,10 @@ def llm(
         model=model,
         prompt=prompted,
         examples=choose_examples(
-            [] if pool is None else pool.posts, shots, nearest=retrieve, generator=random.Random(seed or 0)
+            [] if pool is None else pool.posts,
+            shots,
+            nearest=retrieve,
+            generator=random.Random(seed or 0),  # noqa: S311 (no secret)
         ),
         temperature=None if no_temperature else temperature,
         seed=seed,
@@ -183,7 +186,7 @@ def llm(
         kept,
         pace=Pace(concurrency=concurrency, retries=retries),
         limits=limits,
-        generator=random.Random(),  # of waiting times: two clients must not draw the same
+        generator=random.Random(),  # of waiting times: two clients must not draw the same  # noqa: S311 (no secret)
     )
     try:
         with _progress(len(dataset.posts), quiet=quiet) as progress:

@@ -193,11 +193,17 @@ def _queries(reader: PictureReader, posts: Path, images: Path) -> dict[str, list
 
 
 def _crops(folder: Path, index: Path) -> dict[str, list[Path]]:
+    from dpe_mner.data.inside import stays_inside
     from dpe_mner.pictures.imports import read_crop_index
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of crops")
-    return {name: [folder / crop for crop in crops] for name, crops in read_crop_index(index).items()}
+    found = read_crop_index(index)
+    for name, crops in found.items():
+        for crop in crops:
+            if not stays_inside(crop):
+                raise InputError(f"{index}: {crop!r} of {name!r} leads out of {folder}; name crops relative to --crops")
+    return {name: [folder / crop for crop in crops] for name, crops in found.items()}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dpe_mner.types import Post
 SAMPLE = 200  # lines a layout is chosen from
 _BOM = "\ufeff"
 _IMGID = re.compile(r"IMGID\s*:(.*)", re.IGNORECASE | re.DOTALL)
-_COMMENT = re.compile(r"#\s+(?P<key>[^\s=][^=]*?)\s*=\s*(?P<value>.*)|#[^\s=]+\s+=\s+(?P<other>.*)", re.DOTALL)
+_COMMENT = re.compile(r"#\s+(?P<key>[^\s=][^=]*)=(?P<value>.*)|#[^\s=]+\s+=\s+(?P<other>.*)", re.DOTALL)
 _BARE_COMMENT = re.compile(r"#\s+(?:newdoc|newpar|id\s+(?P<value>\S+))\b.*", re.DOTALL)
 _ID_KEYS = {"id", "sent_id", "imgid", "image_id", "newdoc id"}
 Lines = Iterable[tuple[int, str]]

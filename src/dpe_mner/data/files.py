@@ -14,6 +14,7 @@ from dpe_mner.errors import InputError
 
 COMPRESSED = (".gz", ".zst")
 _BLOCK = 1 << 16  # bytes of a compressed file read at once
+_PIECE = 1 << 12  # bytes of a .zst file unpacked at once; four bytes of it can stand for 128 KB
 
 
 class CutShort(Exception):
@@ -134,7 +135,7 @@ class _Frames(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._content:
-            self._ahead = self._ahead or self._source.read(_BLOCK)
+            self._ahead = self._ahead or self._source.read(_PIECE)
             if not self._ahead:
                 if self._frame is not None:
                     raise CutShort("ends in the middle of a frame")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from dpe_mner.data.inside import stays_inside
 from dpe_mner.data.jsonl import VisualText
 from dpe_mner.types import Post
 
@@ -29,8 +30,12 @@ def picture_names(identifier: str) -> list[str]:
 
 
 def picture_by_id(folder: Path, identifier: str) -> str:
-    """The picture that is named after a post, as the Twitter2015 and Twitter2017 downloads name them."""
-    candidates = [folder / name for name in picture_names(identifier)]
+    """The picture that is named after a post, as the Twitter2015 and Twitter2017 downloads name them.
+
+    An id is no path: of one that leads out of the folder only what follows its last slash counts.
+    """
+    inside = [name for name in picture_names(identifier) if stays_inside(name)]
+    candidates = [folder / name for name in inside or picture_names(picture_id(identifier))]
     return str(next((path for path in candidates if os.path.isfile(path)), candidates[0]))
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import chain
 from typing import Any
 
+MOST_WHOLE = 2**30  # characters that are read at once; as objects they take several times that
 _MOST_DIGITS = 640  # the least limit that Python can be set to
 _SPACE = re.compile(r"[\s\ufeff]*")
 Bad = Callable[[int, str], None]  # receives a line number and what is wrong there
@@ -71,7 +72,14 @@ def read_values(lines: Iterable[tuple[int, str]], bad: Bad) -> Iterator[tuple[in
     if not _is_open(first[1]):
         yield from _by_line(rest, bad)
         return
-    kept = list(rest)
+    kept: list[tuple[int, str]] = []
+    size = 0
+    for number, line in rest:
+        kept.append((number, line))
+        size += len(line) + 1
+        if size > MOST_WHOLE:
+            bad(number, f"more than {MOST_WHOLE >> 20} million characters in one value; give an object a line")
+            return
     values, error = _whole(kept)
     if error is not None and len(kept) > 1 and not values:  # a first line that was cut off, before others
         yield from _by_line(kept, bad)

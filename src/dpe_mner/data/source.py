@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from dpe_mner.data.files import READ_ERRORS, open_bytes
 
+MOST_LINE = 256 * 2**20  # bytes; a small compressed file may hold a line that no memory does
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -63,7 +65,7 @@ def _numbered(name: str, stream: BinaryIO, problems: list[Problem]) -> Iterator[
     number = 0
     while True:
         try:
-            raw = stream.readline()
+            raw = stream.readline(MOST_LINE + 1)
         except READ_ERRORS as error:
             reason = getattr(error, "strerror", None) or str(error) or "damaged"
             message = f"cannot be read further ({reason}); everything after this line is missing"
@@ -72,4 +74,10 @@ def _numbered(name: str, stream: BinaryIO, problems: list[Problem]) -> Iterator[
         if not raw:
             return
         number += 1
+        if len(raw) > MOST_LINE:
+            message = (
+                f"has more than {MOST_LINE >> 20} MB; give one post a line; this line and all after it are missing"
+            )
+            problems.append(Problem(name, number, "cut-short", message))
+            return
         yield number, raw

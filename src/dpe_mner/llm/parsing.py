@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ from dpe_mner.data.json_values import parse_json
 from dpe_mner.data.words import Words
 from dpe_mner.types import Entity
 
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL | re.IGNORECASE)
+_FENCE = "```"  # of Markdown
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,8 @@ def parse_answer(content: str, words: Words, labels: Collection[str]) -> Parsed:
 
 def _listed(content: str) -> list[tuple[str, str]] | None:
     """Text and label of what an answer lists; None if it is not what was asked for."""
-    bare = content.strip()
-    fenced = _FENCED.fullmatch(bare)
     try:
-        value = parse_json(fenced[1] if fenced else bare)
+        value = parse_json(_without_fence(content.strip()))
     except (ValueError, RecursionError):
         return None
     entries = value.get("entities") if isinstance(value, dict) else None
@@ -96,6 +93,14 @@ def _listed(content: str) -> list[tuple[str, str]] | None:
             return None
         listed.append((text.strip(), label.strip()))
     return listed
+
+
+def _without_fence(text: str) -> str:
+    """What stands between the first and the last line if those are a fence, else all of it."""
+    opening, _, rest = text.partition("\n")
+    inside, _, closing = rest.rpartition("\n")
+    fenced = opening.strip().lower() in {_FENCE, f"{_FENCE}json"} and closing.strip() == _FENCE
+    return inside if fenced else text
 
 
 def _places(wanted: str, text: str) -> Iterator[tuple[int, int]]:

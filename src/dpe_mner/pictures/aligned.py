@@ -62,10 +62,14 @@ class TextTower:
     def __init__(self, name: str, *, device: str = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        model: Any = load_part("text tower", name, lambda: AutoModel.from_pretrained(name, dtype=torch.float32))
+        model: Any = load_part(
+            "text tower", name, lambda: AutoModel.from_pretrained(name, trust_remote_code=False, dtype=torch.float32)
+        )
         if not hasattr(model, "get_text_features"):
             raise ProviderError(no_text_tower(name, model))
-        self.tokenizer: Any = load_part("text tower", name, lambda: AutoTokenizer.from_pretrained(name))
+        self.tokenizer: Any = load_part(
+            "text tower", name, lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        )
         known, read = len(self.tokenizer), int(model.config.text_config.vocab_size)
         if 2 * known < read:  # transformers makes up an empty tokenizer where there is none
             raise ProviderError(

@@ -41,8 +41,14 @@ class Backbone:
 
         self.name = name
         self.device = device
-        processor = load_part("image backbone", name, lambda: AutoImageProcessor.from_pretrained(name))
-        model = load_part("image backbone", name, lambda: AutoModel.from_pretrained(name, dtype=torch.float32))
+        processor = load_part(
+            "image backbone", name, lambda: AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        )
+        model = load_part(
+            "image backbone",
+            name,
+            lambda: AutoModel.from_pretrained(name, trust_remote_code=False, dtype=torch.float32),
+        )
         self.processor: Any = processor
         # CLIP and SigLIP come with a text tower, which few need: it is loaded again where words are encoded.
         self.model: Any = getattr(model, "vision_model", model).to(device).eval()

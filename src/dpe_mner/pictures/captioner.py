@@ -32,9 +32,15 @@ class Captioner:
         self.settings = settings
         self.device = device
         name = settings.model
-        self.processor: Any = load_part("captioner", name, lambda: AutoProcessor.from_pretrained(name))
+        self.processor: Any = load_part(
+            "captioner", name, lambda: AutoProcessor.from_pretrained(name, trust_remote_code=False)
+        )
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.float16
-        model = load_part("captioner", name, lambda: AutoModelForImageTextToText.from_pretrained(name, dtype=dtype))
+        model = load_part(
+            "captioner",
+            name,
+            lambda: AutoModelForImageTextToText.from_pretrained(name, trust_remote_code=False, dtype=dtype),
+        )
         self.model: Any = model.to(device).eval()
 
     @cached_property

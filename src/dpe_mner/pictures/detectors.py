@@ -58,9 +58,13 @@ class TransformersDetector:
 
         self.name = name
         self.device = device
-        self.processor: Any = load_part("object detector", name, lambda: AutoImageProcessor.from_pretrained(name))
+        self.processor: Any = load_part(
+            "object detector", name, lambda: AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        )
         model = load_part(
-            "object detector", name, lambda: AutoModelForObjectDetection.from_pretrained(name, dtype=torch.float32)
+            "object detector",
+            name,
+            lambda: AutoModelForObjectDetection.from_pretrained(name, trust_remote_code=False, dtype=torch.float32),
         )
         self.model: Any = model.to(device).eval()
 
@@ -106,11 +110,15 @@ class GroundingDetector:
         name = settings.model
         self.settings = settings
         self.device = device
-        self.processor: Any = load_part("grounding model", name, lambda: AutoProcessor.from_pretrained(name))
+        self.processor: Any = load_part(
+            "grounding model", name, lambda: AutoProcessor.from_pretrained(name, trust_remote_code=False)
+        )
         model = load_part(
             "grounding model",
             name,
-            lambda: AutoModelForZeroShotObjectDetection.from_pretrained(name, dtype=torch.float32),
+            lambda: AutoModelForZeroShotObjectDetection.from_pretrained(
+                name, trust_remote_code=False, dtype=torch.float32
+            ),
         )
         self.model: Any = model.to(device).eval()
 

@@ -11,7 +11,12 @@ _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"
 _HEIC_ADVICE = "is a HEIC picture, which needs pillow-heif; pip install pillow-heif"
 _AVIF_ADVICE = "is an AVIF picture, which needs a newer Pillow; pip install 'pillow>=11.3'"
 _JXL_ADVICE = "is a JPEG XL picture, which needs pillow-jxl-plugin; pip install pillow-jxl-plugin"
-_SVG = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg.*?>|\s)*<(?:\w+:)?svg[\s>]", re.S)
+# Nothing that was matched is matched anew in another way (*+), or a few bytes would keep it busy for ever.
+_SVG = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?(?:\s++|<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg[^>\[]*+(?:\[[^\]]*+\])?[^>]*+>)*+"
+    rb"<(?:\w+:)?svg[\s>]",
+    re.S,
+)
 _PAGE = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 _LOOKED_AT = 4096  # bytes
 
@@ -34,6 +39,8 @@ def foreign_format(data: bytes) -> str | None:
         return "is an SVG drawing; make a PNG of it: pip install cairosvg, then cairosvg drawing.svg -o drawing.png"
     if head.startswith(b"%PDF"):
         return "is a PDF document; make a PNG of its page: pip install pypdfium2, then pypdfium2 render"
+    if head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
+        return "is a PostScript drawing, which only a program can draw; make a PNG of it"
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return "is a video; give one of its frames as a picture"
     return "is a web page, not a picture" if _PAGE.match(head) else None

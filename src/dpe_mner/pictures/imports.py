@@ -42,10 +42,10 @@ def read_tsv(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
 def _value(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             return ast.literal_eval(text)
-        except (ValueError, SyntaxError, RecursionError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: nested too deeply
             raise InputError(f"{where}: not a list: {text[:60]!r}") from None
 
 

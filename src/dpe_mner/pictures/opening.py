@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ MOST_PIXELS = 40_000_000  # decoded at once: 160 MB at four bytes; JPEGs are dec
 _MOST_SHOWN = 100  # characters of a name in a message; with a reason below 200
 _ORIENTATION = 0x0112  # in EXIF
 _QUARTERS = (5, 6, 7, 8)  # orientations that exchange width and height
-_DOWNLOAD_SECONDS = 20.0
+_DOWNLOAD_SECONDS = 20.0  # without a byte
+_WHOLE_DOWNLOAD_SECONDS = 120.0
+_DOWNLOADED_AT_ONCE = 1 << 16
 _filter_lock = threading.Lock()
 
 
@@ -164,6 +167,8 @@ def decode(data: bytes, *, longest_side: int = 1024, most_pixels: int = MOST_ENC
     key = content_key(data)
     try:
         with _open_quietly(data) as image:
+            if image.format == "EPS":  # Pillow would start Ghostscript, and a picture must not run programs
+                raise PictureError(foreign_format(data) or "is a PostScript drawing; make a PNG of it")
             original = image.size
             most = min(most_pixels, MOST_ENCODED_PIXELS)
             if original[0] * original[1] > most:
@@ -315,9 +320,14 @@ def _download(url: str, *, allowed: bool) -> bytes:
     import urllib.error
     import urllib.request
 
+    latest = time.monotonic() + _WHOLE_DOWNLOAD_SECONDS
     try:
-        with urllib.request.urlopen(url, timeout=_DOWNLOAD_SECONDS) as answer:
-            data = answer.read(MOST_BYTES + 1)
+        with urllib.request.urlopen(url, timeout=_DOWNLOAD_SECONDS) as answer:  # noqa: S310 (http or https)
+            data = bytearray()
+            while len(data) <= MOST_BYTES and (block := answer.read1(_DOWNLOADED_AT_ONCE)):
+                data += block
+                if time.monotonic() > latest:
+                    raise TimeoutError(f"not there after {_WHOLE_DOWNLOAD_SECONDS:g} s")
     except (OSError, ValueError, urllib.error.URLError) as error:
         raise PictureError(f"cannot be downloaded ({_line(error)})") from None
     if len(data) > MOST_BYTES:

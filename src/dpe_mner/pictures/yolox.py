@@ -70,7 +70,10 @@ class YoloxDetector:
         count = int(self.session.get_outputs()[0].shape[-1]) - 5
         listed = self.session.get_modelmeta().custom_metadata_map.get("names")
         if listed:
-            names = list(ast.literal_eval(listed).values())
+            try:
+                names = [str(name) for name in ast.literal_eval(listed).values()]
+            except (ValueError, SyntaxError, RecursionError, MemoryError, AttributeError):
+                raise ProviderError(f"object detector {self.path!r}: its 'names' are no names by number") from None
         else:
             beside = sorted(Path(self.path).parent.glob("*classes.txt"))
             names = beside[0].read_text(encoding="utf-8").split("\n") if beside else list(COCO_CLASSES)

@@ -13,6 +13,12 @@ from torch import nn
 from dpe_mner.errors import InputError
 from dpe_mner.representations.bert import BertEncoder, BertSizes
 
+_NAMES_OF_CODE = frozenset(  # of classes, and of kernels for attention and experts; the machine chooses its own
+    f"{head}{name}{tail}"
+    for name in ("attn_implementation", "experts_implementation")
+    for head, tail in (("", ""), ("_", ""), ("_", "_internal"))
+) | {"auto_map", "custom_pipelines"}
+
 if TYPE_CHECKING:  # imported where it is used: it takes seconds
     from transformers import PretrainedConfig
 
@@ -25,11 +31,17 @@ def encoder_config(encoder: Mapping[str, Any]) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
-    values = dict(encoder)
+    values = _without_code(encoder)
     kind = values.pop("model_type", None)
     if not isinstance(kind, str):
         raise InputError("config.json: encoder has no model_type; it must be the encoder's own config.json")
     return AutoConfig.for_model(kind, **values)
+
+
+def _without_code(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the keys by which transformers finds code to fetch and run, in its parts too."""
+    kept = {key: value for key, value in values.items() if key not in _NAMES_OF_CODE}
+    return {key: _without_code(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 
 
 def new_encoder(config: PretrainedConfig) -> nn.Module:
@@ -71,7 +83,9 @@ def load_pretrained(name: str) -> tuple[PretrainedConfig, nn.Module]:
     if own is not None:
         return own
     try:
-        return AutoConfig.from_pretrained(name), AutoModel.from_pretrained(name, dtype=torch.float32)
+        return AutoConfig.from_pretrained(name, trust_remote_code=False), AutoModel.from_pretrained(
+            name, trust_remote_code=False, dtype=torch.float32
+        )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"encoder {name!r}: cannot be loaded ({reason}); give a hub id or a folder") from None

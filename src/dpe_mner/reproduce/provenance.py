@@ -46,7 +46,7 @@ def source_commit(package: Path | None = None) -> str | None:
     folder = package or Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
-        run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+        run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)  # noqa: S607 (git of PATH)
         return run.stdout.strip()
 
     try:

@@ -18,6 +18,7 @@ from dpe_mner.evaluation.score import Report
 from dpe_mner.training.kept_epochs import CHECKPOINTS
 from dpe_mner.training.recipe import Recipe
 from dpe_mner.training.sources import Corpus
+from dpe_mner.training.unique_yaml import load_yaml
 from dpe_mner.types import Prediction
 from dpe_mner.version import __version__
 
@@ -80,7 +81,7 @@ def refuse_overwriting(folder: Path, read: Iterable[str | os.PathLike[str]] = ()
 def _is_written(recipe: Path) -> bool:
     """Whether a recipe was written by a run, with every section, not by a user who names what differs."""
     try:
-        values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        values = load_yaml(recipe.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return False
     return isinstance(values, dict) and set(Recipe.model_fields) <= {*values, "name"}

@@ -102,7 +102,10 @@ def relevance(model: DPEMNERModel, posts: Sequence[Post], *, encoder: str, seed:
         raise InputError("bench: relevance needs posts with different captions or tags; give --visual-text")
     from transformers import AutoModel, AutoTokenizer
 
-    plain, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    plain, tokenizer = (
+        AutoModel.from_pretrained(encoder, trust_remote_code=False).eval(),
+        AutoTokenizer.from_pretrained(encoder, trust_remote_code=False),
+    )
     result: dict[str, Any] = {}
     for part in parts:
         having = [p for p in posts if (p.caption if part == "captions" else p.tags) and len(words_of(p))]

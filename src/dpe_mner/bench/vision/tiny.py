@@ -45,7 +45,7 @@ def tiny_model(settings: Settings, *, seed: int, words: Sequence[str] = VOCABULA
     from transformers import BertConfig, PreTrainedTokenizerFast
 
     numbers = {word: k for k, word in enumerate([*_SPECIAL, *words])}
-    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))  # noqa: S106 (no password)
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
