@@ -123,4 +123,6 @@ class RelevanceGate(nn.Module):
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
     """Mean over the real positions, zero where there is none. *Shapes:* (B, L, h), (B, L) -> (B, h)."""
     weight = mask.to(states.dtype)[:, None, :]
-    return (weight @ states).squeeze(1) / weight.sum(-1).clamp(min=1)
+    # Counted by a product: before 1.32 onnxruntime sums over no position to no number, where this gives 0.
+    count = weight @ torch.ones_like(states[..., :1])
+    return (weight @ states).squeeze(1) / count.squeeze(1).clamp(min=1)
