@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,9 +31,9 @@ from dpe_mner.reasoning.trace import ReasoningTrace
 from dpe_mner.reasoning.unannotated import class_mask
 from dpe_mner.representations.batch import Batch, ImageFeatures
 from dpe_mner.representations.bert import BertEncoder
-from dpe_mner.representations.encoders import load_pretrained, new_encoder, transformers_encoder
+from dpe_mner.representations.encoders import load_pretrained, new_encoder, own_config, transformers_encoder
 from dpe_mner.representations.text import TextEncoder, TextStates
-from dpe_mner.representations.tokenizer import load_tokenizer
+from dpe_mner.representations.tokenizer import checkpoint_tokenizer, load_tokenizer
 from dpe_mner.representations.windows import WindowTokenizer, piece_limit
 from dpe_mner.settings import Convention, Section, Settings, changed_settings
 from dpe_mner.types import Post, Prediction
@@ -75,7 +76,7 @@ class DPEMNERModel(SavedModel, Predicts):
         """A new model on a pretrained encoder.
 
         Args:
-            encoder: Hub id or folder of a BERT-like encoder.
+            encoder: Hub id or folder of a BERT-like encoder, or of a trained model whose encoder is taken.
             labels: Entity types.
             settings: All settings; the paper's when not given.
             conventions: Annotation conventions of the corpora it will be trained on, the default first.
@@ -84,7 +85,8 @@ class DPEMNERModel(SavedModel, Predicts):
             InputError: If the encoder cannot be loaded.
         """
         encoder_config, pretrained = load_pretrained(encoder)
-        tokenizer = load_tokenizer(encoder)
+        own = own_config(Path(encoder)) is not None
+        tokenizer = checkpoint_tokenizer(Path(encoder)) if own else load_tokenizer(encoder)
         config = DPEMNERConfig(
             encoder=_portable(encoder_config.to_dict()),
             settings=settings or Settings(),

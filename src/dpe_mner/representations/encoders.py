@@ -79,9 +79,9 @@ def load_pretrained(name: str) -> tuple[PretrainedConfig, nn.Module]:
     """
     from transformers import AutoConfig, AutoModel
 
-    own = _encoder_of_checkpoint(Path(name))
-    if own is not None:
-        return own
+    values = own_config(Path(name))
+    if values is not None:
+        return _encoder_of_checkpoint(Path(name), values)
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=False), AutoModel.from_pretrained(
             name, trust_remote_code=False, dtype=torch.float32
@@ -94,14 +94,16 @@ def load_pretrained(name: str) -> tuple[PretrainedConfig, nn.Module]:
 _PREFIX = "text_encoder.encoder."  # of its weights in a checkpoint of this project
 
 
-def _encoder_of_checkpoint(folder: Path) -> tuple[PretrainedConfig, nn.Module] | None:
-    """The encoder of a trained model of this project, for another one to start from; None of any other folder."""
+def own_config(folder: Path) -> dict[str, Any] | None:
+    """``config.json`` of a model trained by this project; None of any other folder."""
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(values, dict) or values.get("model_type") != "dpe-mner":
-        return None
+    return values if isinstance(values, dict) and values.get("model_type") == "dpe-mner" else None
+
+
+def _encoder_of_checkpoint(folder: Path, values: Mapping[str, Any]) -> tuple[PretrainedConfig, nn.Module]:
     from safetensors import SafetensorError, safe_open
 
     path = folder / "model.safetensors"
