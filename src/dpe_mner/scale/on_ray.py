@@ -6,11 +6,14 @@ actor as one piece, and what comes back to the driver is a line about it.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
 import socket
+import sys
 import threading
+import warnings
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -50,8 +53,6 @@ def require_ray() -> Any:
         InputError: If it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     try:
         import ray
         import ray.data
@@ -89,6 +90,11 @@ def cluster(actors: RayActors) -> Iterator[Any]:
         InputError: If ray is missing, or the cluster cannot be joined.
     """
     ray = require_ray()
+    with _quiet():
+        yield from _joined(ray, actors)
+
+
+def _joined(ray: Any, actors: RayActors) -> Iterator[Any]:
     handlers = {}
     if threading.current_thread() is threading.main_thread():
         handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
@@ -99,6 +105,33 @@ def cluster(actors: RayActors) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray's libraries say of themselves to its log files; what we say still reaches standard error."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        own = sys.stderr.fileno() == 2
+    except (OSError, ValueError, AttributeError):  # in memory
+        own = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not own:
+            yield
+            return
+        before, kept = sys.stderr, os.dup(2)
+        sink = os.open(os.devnull, os.O_WRONLY)
+        sys.stderr = open(kept, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False)
+        os.dup2(sink, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            sys.stderr = before
+            os.close(kept)
+            os.close(sink)
 
 
 def _join(ray: Any, actors: RayActors) -> None:
@@ -120,7 +153,10 @@ def _join(ray: Any, actors: RayActors) -> None:
             ray.shutdown()
             if last:
                 reason = " ".join(str(error).split())[:300]
-                raise InputError(f"--engine ray: Ray does not start on this machine ({reason})") from None
+                raise InputError(
+                    f"--engine ray: Ray does not start on this machine ({reason}); if it is busy, wait, or start a "
+                    "cluster with 'ray start --head' and give --ray-address"
+                ) from None
 
 
 def run_on_ray(work: BulkWork, output: BulkOutput, actors: RayActors) -> Iterator[Written]:
@@ -158,13 +194,12 @@ def run_on_ray(work: BulkWork, output: BulkOutput, actors: RayActors) -> Iterato
 def _results(
     ray: Any, work: BulkWork, left: list[Source], done: Set[str], actors: RayActors
 ) -> Iterator[dict[str, Any]]:
-    _keep_quiet()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = 1  # a part is a block: none waits for others to fill one
     data = ray.data.from_items([{"source": source.number} for source in left], override_num_blocks=len(left))
-    readers = ray.data.TaskPoolStrategy(size=max(2, actors.count))
+    readers = ray.data.TaskPoolStrategy(size=min(len(left), max(2, actors.count)))
     # Reading takes no core of its own: where every core has an actor, it would never begin.
     data = data.map_batches(_read, fn_args=(work, done), batch_size=1, num_cpus=0, compute=readers)
     data = data.map_batches(
@@ -174,7 +209,7 @@ def _results(
         num_cpus=1,
         num_gpus=actors.gpus or None,
         compute=ray.data.ActorPoolStrategy(size=actors.count, max_tasks_in_flight_per_actor=_AHEAD),
-        max_task_retries=_TRIES,
+        ray_remote_args_fn=_remote_arguments,
     )
     given_up = (
         ray.exceptions.RayActorError,
@@ -190,11 +225,8 @@ def _results(
         raise InputError(f"Ray gave up ({type(error).__name__}: {reason}); out of memory? Try fewer --actors") from None
 
 
-def _keep_quiet() -> None:
-    import logging
-
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+def _remote_arguments() -> dict[str, Any]:
+    return {"max_task_retries": _TRIES}
 
 
 def _read(batch: dict[str, Any], work: BulkWork, done: Set[str]) -> Iterator[dict[str, Any]]:
