@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 SCHEMA = (
-    "id string, warnings array<string>, entities array<struct<text: string, label: string, start: bigint, "
+    "id string, entities array<struct<text: string, label: string, start: bigint, "
     "end: bigint, word_start: bigint, word_end: bigint, score: double>>"
 )
 MODEL = None  # a folder that every worker can read, or a hub id; the bundled model
@@ -30,8 +30,8 @@ def answers(batches: Iterator[Any]) -> Iterator[Any]:
     for batch in batches:
         rows = batch.astype(object).where(batch.notna(), None).to_dict("records")
         posts = [Post(id=str(row.get("id") or ""), text=row["text"] or "", caption=row.get("caption")) for row in rows]
-        found = [prediction.as_dict() for prediction in model.predict(posts)]
-        yield pandas.DataFrame(found, columns=["id", "warnings", "entities"])
+        entities = [[entity.as_dict() for entity in found] for found in model.predict(posts)]
+        yield pandas.DataFrame({"id": [post.id for post in posts], "entities": entities})
 
 
 def fail(message: str) -> NoReturn:

@@ -55,5 +55,5 @@ def test_the_recipe_runs_on_local_spark(tmp_path):
     assert sorted(found) == ["1", "2", "3", "4"]
     for row, told in zip(("1", "2", "3"), dpe_mner.load().predict(TEXTS[:3]), strict=True):
         assert [(e["start"], e["end"], e["label"]) for e in found[row]["entities"]] == [
-            (e.start, e.end, e.label) for e in told.entities
+            (e.start, e.end, e.label) for e in told
         ]
