@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 
 from dpe_mner.commands.console import cannot_write
 from dpe_mner.data.files import compression, copy_compressed, require_zstd
-from dpe_mner.data.writing import keep_mode, replacing, take_place, write_whole
+from dpe_mner.data.writing import keep_mode, lock_alone, replacing, take_place, write_whole
 from dpe_mner.errors import InputError
 
 PART, JOURNAL = ".part", ".journal"
@@ -102,7 +102,7 @@ class FinishedLines:
             new = not self.part.exists()
             self._handle = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             try:
-                self._lock()
+                lock_alone(self._handle, self.part)
                 self._check_earlier(belongs_to, resume)
                 if not self.done:
                     card = {"format": _FORMAT, "belongs_to": dict(belongs_to)}
@@ -132,18 +132,6 @@ class FinishedLines:
         if not resume:
             raise InputError(f"{here} of an earlier run; add --resume to go on after them, or remove it")
         self.done, self._size = lines, size
-
-    def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows
-            return
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{self.part}: is being written by another run; wait for it to end") from None
-        except OSError:  # a file system without locks
-            return
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Add whole lines; a process killed now leaves them behind.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dpe_mner.commands.console import cannot_write
 from dpe_mner.data.files import expand
 from dpe_mner.data.stretches import is_live
+from dpe_mner.errors import InputError
+from dpe_mner.scale.sources import Source, pictures_of
 
 _WHOLE = 1 << 22  # bytes up to which a file of a checkpoint is read whole; of a larger one three samples are
 _SAMPLE = 1 << 20
@@ -55,6 +57,27 @@ def model_digest(name: str | None) -> str:
     return digest.hexdigest()
 
 
+def sources_digest(sources: Iterable[Source]) -> str:
+    """SHA-256 of the names, the sizes and samples of the content of what a bulk run reads; of pictures, no content.
+
+    Raises:
+        InputError: If something cannot be read.
+    """
+    digest = hashlib.sha256()
+    for source in sources:
+        path = Path(source.path)
+        pictures = source.kind == "pictures"
+        try:
+            for file in pictures_of(path) if pictures else [path]:
+                digest.update(
+                    f"{source.name} {file.relative_to(path)} {file.stat().st_size}\n".encode(errors="replace")
+                )
+                digest.update(b"" if pictures else _sampled(file))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    return digest.hexdigest()
+
+
 def _sampled(path: Path) -> bytes:
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -69,7 +92,7 @@ def _sampled(path: Path) -> bytes:
 
 def what_it_depends_on(
     *,
-    posts: str,
+    digest: str,
     model: str | None,
     visual_text: Path | None,
     options: Mapping[str, object],
@@ -77,7 +100,7 @@ def what_it_depends_on(
     """Everything that decides what is written for the posts of a file, by the name users know it by.
 
     Args:
-        posts: The file of posts.
+        digest: Of the posts: :func:`file_digest` or :func:`sources_digest`.
         model: Folder or hub id.
         visual_text: Captions and tags.
         options: Flags and their values; those that change no answer are left out.
@@ -85,7 +108,7 @@ def what_it_depends_on(
     from dpe_mner.version import __version__
 
     return {
-        "input": file_digest(posts),
+        "input": digest,
         "--model": model_digest(model),
         "--visual-text": "" if visual_text is None else file_digest(visual_text),
         "version of dpe-mner": __version__,

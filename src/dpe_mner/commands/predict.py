@@ -15,7 +15,7 @@ import typer
 from dpe_mner.commands.console import note
 from dpe_mner.commands.findings import note_joined, note_problems
 from dpe_mner.commands.finished import JOURNAL, PART
-from dpe_mner.commands.identity import absolute, what_it_depends_on
+from dpe_mner.commands.identity import absolute, file_digest, what_it_depends_on
 from dpe_mner.commands.options import (
     BatchSize,
     Convention,
@@ -37,6 +37,17 @@ from dpe_mner.commands.options import (
     picture_models,
 )
 from dpe_mner.commands.places import Read, check_place, check_standard_output, write_text
+from dpe_mner.commands.predict_ray import (
+    Actors,
+    Address,
+    ColumnOf,
+    Engine,
+    Gpus,
+    PartFormat,
+    PartRows,
+    RayFlags,
+    predict_on_ray,
+)
 from dpe_mner.commands.prediction_output import check_resume, line_output, write_all
 from dpe_mner.data.columns import Columns
 from dpe_mner.data.dataset import complete, read_posts, read_visual_join
@@ -89,6 +100,13 @@ def predict(
     workers: Annotated[
         int, typer.Option("--workers", help="Processes with a model and a thread each, for a file of many posts.")
     ] = 1,
+    engine: Engine = "local",
+    ray_address: Address = None,
+    actors: Actors = None,
+    gpus_per_actor: Gpus = None,
+    column: ColumnOf = None,
+    part_format: PartFormat = None,
+    part_rows: PartRows = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add reasoning steps, weights and relevance.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Page of the reasoning steps; implies --explain.")] = None,
     device: Device = None,
@@ -105,21 +123,38 @@ def predict(
     Example: dpe-mner predict posts.jsonl --output entities.jsonl --html reasoning.html
 
     Example: dpe-mner predict millions.jsonl.gz --output entities.jsonl.gz --workers 8
+
+    Example: dpe-mner predict posts.parquet --engine ray --actors 8 --output answers
     """
+    flags = RayFlags(
+        address=ray_address, actors=actors, gpus=gpus_per_actor, columns=column,
+        part_format=part_format, part_rows=part_rows,
+    )  # fmt: skip
+    on_ray = flags.check(engine, {"--text": text, "--html": html, "--workers": workers > 1, "--tag-column": tag_column})
     _check_usage(input_, text, {"image": image, "caption": caption, "tags": tags})
     models = picture_models(picture_model)
     output = None if output is not None and str(output) == "-" else output
-    _check_outputs(output, html, [input_, image, model, visual_text, images, features, *models.values()])
-    if resume:
-        check_resume(input_, output, html)
-    _check_workers(workers, text, html)
+    choice = ModelChoice(
+        name=model, device=device, int8=int8, dtype=dtype,
+        picture_models=models, features=features, images=images, fetch_urls=fetch_urls,
+    )  # fmt: skip
     from dpe_mner.pipeline import CHUNK, PredictionOptions
-    from dpe_mner.scale.workers import Workers, few
 
     explained = explain or html is not None
     options = PredictionOptions(
         steps=steps, spans=spans, seed=seed, batch_size=batch_size, explain=explained, convention=convention
     )
+    if on_ray:
+        predict_on_ray(
+            input_, output, flags,
+            choice=choice, visual_text=visual_text, options=options, resume=resume, quiet=quiet,
+        )  # fmt: skip
+        return
+    _check_outputs(output, html, [input_, image, model, visual_text, images, features, *models.values()])
+    check_resume(resume, input_, output, html)
+    _check_workers(workers, text, html)
+    from dpe_mner.scale.workers import Workers, few
+
     problems: list[Problem] = []
     visual = VisualJoin()
     posts: Iterator[Post] | list[Post]
@@ -130,10 +165,6 @@ def predict(
         columns = Columns(word=word_column, tag=tag_column)
         posts = _read(str(input_), visual, images, problems, columns)
     # The input is opened before the model is loaded and the output after both: a mistyped path costs nothing.
-    choice = ModelChoice(
-        name=model, device=device, int8=int8, dtype=dtype,
-        picture_models=models, features=features, images=images, fetch_urls=fetch_urls,
-    )  # fmt: skip
     loaded = choice.load()
     paged = _paged(loaded) if html is not None else None
 
@@ -141,7 +172,7 @@ def predict(
         return loaded.predictions(stretch, options) if paged is None else paged(stretch, options)
 
     def depends_on() -> dict[str, str]:
-        flags: dict[str, object] = {
+        told: dict[str, object] = {
             "--seed": seed,
             "--steps": steps,
             "--spans": spans,
@@ -149,13 +180,13 @@ def predict(
             "--convention": convention,
             "--int8": int8,
         }
-        flags |= {"--dtype": dtype}
+        told |= {"--dtype": dtype}
         if loaded.pictures is not None:
             folder = images if images is not None else Path(str(input_)).parent
             places = {kind: absolute(name) for kind, name in sorted(models.items())}
-            flags |= {"--images": absolute(folder), "--features": absolute(features), "--picture-model": places}
-            flags |= {"--fetch-urls": fetch_urls}
-        return what_it_depends_on(posts=str(input_), model=model, visual_text=visual_text, options=flags)
+            told |= {"--images": absolute(folder), "--features": absolute(features), "--picture-model": places}
+            told |= {"--fetch-urls": fetch_urls}
+        return what_it_depends_on(digest=file_digest(str(input_)), model=model, visual_text=visual_text, options=told)
 
     if text is not None and output is None and sys.stdout.isatty() and not explain:
         _show(next(iter(predictions(posts))))

@@ -14,12 +14,14 @@ from dpe_mner.errors import InputError
 from dpe_mner.types import Post, Prediction
 
 
-def check_resume(input_: str | None, output: Path | None, html: Path | None) -> None:
+def check_resume(resume: bool, input_: str | None, output: Path | None, html: Path | None) -> None:
     """Refuse ``--resume`` where there is nothing to go on with.
 
     Raises:
         InputError: Saying what to give.
     """
+    if not resume:
+        return
     if output is None or is_special(output):
         raise InputError("--resume goes on with a file; add --output FILE")
     if input_ is None or input_ == "-" or is_live(input_):

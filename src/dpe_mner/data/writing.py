@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dpe_mner.data.files import compressed, expand
+from dpe_mner.errors import InputError
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:
@@ -72,3 +73,25 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     packed = compressed(plain, path)
     with replacing(path) as part:
         part.write_bytes(packed)
+
+
+def lock_alone(handle: int, name: str | os.PathLike[str]) -> None:
+    """Keep a file to this process until it closes it or ends, however it ends.
+
+    Args:
+        handle: Of the open file.
+        name: What an error message calls what is kept.
+
+    Raises:
+        InputError: If another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"{os.fspath(name)}: is being written by another run; wait for it to end") from None
+    except OSError:  # a file system without locks
+        return
