@@ -64,7 +64,7 @@ class Simulation:
         self.cluster = cluster
         self.world = simpy.Environment()
         self.interrupted = simpy.Interrupt
-        self.draw = random.Random(seed)
+        self.draw = random.Random(seed)  # noqa: S311  # failures of a simulation
         self.parts = -(-cluster.posts // cluster.part)
         self.waiting = self.parts
         self.done = 0

@@ -49,7 +49,7 @@ def cluster(tmp_path_factory):
         "runtime-env-agent-port",
     )
     ports = [f"--{name}={number}" for name, number in zip(names, others, strict=True)]
-    home = f"/tmp/dpe{os.getpid()}"  # short: sockets lie in it
+    home = f"/tmp/dpe{os.getpid()}"  # noqa: S108  # short: sockets lie in it
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", "--num-cpus=2"]
     command += ["--include-dashboard=false", "--object-store-memory=100000000", f"--temp-dir={home}", "--block", *ports]
     log = (folder / "log").open("wb")

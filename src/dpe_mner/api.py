@@ -259,10 +259,14 @@ def train(
 
         tables = splits_of(data, validation)
         if not resume:
-            checkpoint_to_resume(Path(loaded.output), resume=False)  # refuses a folder that holds a run
-        loaded = with_tables(loaded, tables, resume=resume, log=log or (lambda line: None))
+            checkpoint_to_resume(Path(loaded.output), resume=False, log=_silent)  # refuses a run that is there
+        loaded = with_tables(loaded, tables, resume=resume, log=log or _silent)
     if loaded.baseline:
         from dpe_mner.baselines.train import train_from_recipe
 
-        return train_from_recipe(loaded, resume=resume, log=log or (lambda line: None), progress=progress)
-    return run(loaded, resume=resume, log=log or (lambda line: None), progress=progress)
+        return train_from_recipe(loaded, resume=resume, log=log or _silent, progress=progress)
+    return run(loaded, resume=resume, log=log or _silent, progress=progress)
+
+
+def _silent(line: str) -> None:
+    """Where nobody asked for lines."""
