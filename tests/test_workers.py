@@ -117,6 +117,7 @@ def test_the_command_writes_the_same_file_and_resumes_it(saved_model, write, tmp
             assert entity["score"] == pytest.approx(twin["score"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_killed_command_leaves_no_process_and_is_gone_on_with(saved_model, write, tmp_path):
     rows = [{"id": str(k), "text": f"Kevin visits Paris {k}"} for k in range(40_000)]
     posts, output = write("posts.jsonl", jsonl(rows)), tmp_path / "out.jsonl"
