@@ -65,18 +65,19 @@ def test_demo_posts_are_enough_and_labelled_by_the_model(model):
 def test_validation_f1_is_what_the_readme_says(answers):
     report = answers.report
     assert report.overall.support == 1324
-    assert report.overall.f1 == pytest.approx(86.42, abs=0.005)  # rounded as printed; one entity more or less is 0.03
-    written = json.loads((bundled_folder() / "metrics.json").read_text(encoding="utf-8"))["f1"]
-    assert written == pytest.approx(86.39, abs=0.005)  # training counts with scores that are not rounded
+    assert report.overall.f1 == pytest.approx(85.27, abs=0.005)  # rounded as printed; one entity more or less is 0.03
+    sources = json.loads((bundled_folder() / "metrics.json").read_text(encoding="utf-8"))["sources"]
+    written = {source["name"]: source["validation"]["f1"] for source in sources}["twitter2017"]
+    assert written == pytest.approx(85.27, abs=0.005)  # training counts with scores that are not rounded
 
 
 @needs_shared
 def test_the_entities_of_the_validation_posts_are_the_ones_it_always_had(answers):
     """A change of the code must not change an answer; a new bundled model comes with a new hash."""
     found = [[(e.start, e.end, e.label) for e in prediction.entities] for prediction in answers.predictions]
-    assert sum(map(len, found)) == 1261
+    assert sum(map(len, found)) == 1202
     digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()
-    assert digest == "a5b14287795614f18962cdef390e76f826698df9f362c5735542f0b75b84d640"
+    assert digest == "24a406eef5a3d36ff57a7c67cb391d7b865f461c40ba13543c91bdd61516fa51"
 
 
 @pytest.mark.slow  # the same on tiny models is in test_predictor
