@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from serving import service
 
 
 def main(
@@ -25,6 +24,7 @@ def main(
 ) -> None:
     """Print milliseconds of each visit."""
     from playwright.sync_api import sync_playwright
+    from serving import service
 
     found: dict[str, list[float]] = {"usable_ms": [], "answered_ms": []}
     with service(backend) as (host, port, _), sync_playwright() as playwright:

@@ -132,7 +132,7 @@ def check_python(arguments: Sequence[str]) -> None:
     assert path.is_file(), f"no such file: {arguments[0]}"
     script = _script(path)
     if not hasattr(script, "typer"):
-        assert path.name == "onnx_without_pytorch.py"  # takes two or three words, and is run by the slow test
+        assert path.name in ("onnx_without_pytorch.py", "bulk_spark.py")  # two or three words; slow tests run them
         assert len(arguments) in (3, 4)
         return
     runs = getattr(script, "app", None)

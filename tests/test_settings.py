@@ -13,7 +13,6 @@ from conftest import POSTS, batch_of
 
 from dpe_mner import InputError, load
 from dpe_mner.checkpoints.config import DPEMNERConfig
-from dpe_mner.checkpoints.loading import bundled_folder
 from dpe_mner.checkpoints.removed import REMOVED, without_removed
 from dpe_mner.settings import Section, Settings
 from dpe_mner.training.recipe import load_recipe
@@ -120,8 +119,8 @@ def test_settings_are_frozen_and_held_once(build):
     assert model.settings is model.config.settings
 
 
-def test_the_bundled_configuration_names_what_is_gone_and_still_loads():
-    written = json.loads((bundled_folder() / "config.json").read_text())
+def test_an_older_configuration_names_what_is_gone_and_still_loads():
+    written = json.loads((Path(__file__).parent / "golden" / "config-47b92bb.json").read_text())
     named = {f"{name}.{key}" for name, values in written["settings"].items() for key in values} & REMOVED.keys()
     assert len(named) > 8
     config = DPEMNERConfig.from_dict(written)

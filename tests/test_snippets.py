@@ -66,6 +66,7 @@ LACKING = {
 }  # extras with other packages than ours
 # Plain text that is no program's input or output, and what holds it to the truth.
 DRAWINGS = {
+    "docs/bulk.md": "test_bulk.py looks for these files",
     "docs/how-the-code-is-laid-out.md": "test_docs.py compares it with the folders",
     "docs/pictures.md": "compared with the folder that the recipes read, below",
     "docs/reproducing.md": "compared with what the slow test wrote, below",
@@ -225,6 +226,8 @@ class Walk:
     def ours(self, arguments: list[str]) -> None:
         check_ours(arguments)
         _, shorter = LONG.get(arguments[0], ("", []))
+        if option_values(arguments, "--engine") == ["ray"]:  # starts a cluster; test_bulk_ray.py does
+            shorter = None
         waits = any(word.startswith(output) for word in arguments for output in self.later)
         if shorter is None or ((arguments[0] in LONG or waits) and not self.patient):
             outputs = option_values(arguments, "--output")

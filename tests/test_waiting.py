@@ -44,7 +44,8 @@ def test_the_watch_sees_what_waits():
 
 @pytest.mark.parametrize("kind", ["bert-uncased", "roberta", "electra"])
 @pytest.mark.parametrize("posts", [POSTS, EVEN], ids=["padded", "even"])
-def test_neither_training_nor_reasoning_waits_for_a_value(build, kind, posts):
+def test_neither_training_nor_reasoning_waits_for_a_value(build, kind, posts, monkeypatch):
+    monkeypatch.setattr(text, "_AT_ONCE", frozenset())  # as if the CPU were a GPU
     model = build(kind, encoder={"caption_layers": 1}, loss={"unroll": 2})
     batch = batch_of(model, posts, gold=True)
     with Watch() as watch:
