@@ -84,6 +84,7 @@ def test_what_is_not_whole_is_named_and_the_one_before_it_taken(checkpoints, tmp
     assert "checkpoint-100" in line
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_epoch_before_a_damaged_one(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file, ["training.epochs=3"])
     whole, broken = (recipe.model_copy(update={"output": str(tmp_path / name)}) for name in ("whole", "broken"))

@@ -65,6 +65,7 @@ def test_the_reader_is_not_run_ahead_of_without_bound(pool):
     assert [one[0].id for one in pool([[Post(**ROWS[3])]])] == ["3"]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_in_a_worker_is_the_callers_error(saved_model, tmp_path):
     with (
         Workers(2, ModelChoice(name=str(tmp_path)), PredictionOptions()) as workers,
@@ -73,6 +74,7 @@ def test_what_is_wrong_in_a_worker_is_the_callers_error(saved_model, tmp_path):
         list(workers([[Post(text="Paris")]]))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_one_clear_line(saved_model):
     with Workers(2, ModelChoice(name=saved_model), PredictionOptions()) as workers:
         found = workers([Post(**row)] for row in ROWS)
